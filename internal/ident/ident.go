@@ -2,9 +2,10 @@
 //
 // It guarantees that a tenant, a stream, an offset, a shard, a node, a region
 // and a key generation cannot be mixed up, and that a bare number is none of
-// them: each is a struct with unexported fields, so neither an untyped
-// constant nor a conversion between two of them compiles. Every other package
-// uses it; it imports nothing of Kimberlite.
+// them: each is a struct with an unexported field of its own name, so neither
+// an untyped constant nor a conversion between two of them compiles. (Structs
+// whose fields have the same names and types would convert.) Every other
+// package uses it; it imports nothing of Kimberlite.
 //
 // All types are comparable values, safe to copy and to use as map keys.
 package ident
@@ -18,7 +19,7 @@ import (
 
 // TenantID names one tenant for the whole deployment: a full 64-bit number.
 // The zero TenantID is "no tenant" and is refused by [NewTenantID].
-type TenantID struct{ n uint64 }
+type TenantID struct{ tenant uint64 }
 
 // NewTenantID returns the tenant with number n. Zero is not a tenant.
 func NewTenantID(n uint64) (TenantID, error) {
@@ -47,23 +48,23 @@ func ParseTenantID(s string) (TenantID, error) {
 }
 
 // Uint64 returns the number.
-func (t TenantID) Uint64() uint64 { return t.n }
+func (t TenantID) Uint64() uint64 { return t.tenant }
 
 // IsZero reports whether t is "no tenant".
-func (t TenantID) IsZero() bool { return t.n == 0 }
+func (t TenantID) IsZero() bool { return t.tenant == 0 }
 
 // String returns the number in decimal, the form of directory names.
-func (t TenantID) String() string { return strconv.FormatUint(t.n, 10) }
+func (t TenantID) String() string { return strconv.FormatUint(t.tenant, 10) }
 
 // Offset is the place of a record in a tenant's log, or of an event in a
 // stream. The first is 0.
-type Offset struct{ n uint64 }
+type Offset struct{ offset uint64 }
 
 // NewOffset returns offset n.
 func NewOffset(n uint64) Offset { return Offset{n} }
 
 // Uint64 returns the number.
-func (o Offset) Uint64() uint64 { return o.n }
+func (o Offset) Uint64() uint64 { return o.offset }
 
 // Next returns the offset after o. It panics at the end of the number range,
 // which no log can reach.
@@ -71,17 +72,17 @@ func (o Offset) Next() Offset { return o.Add(1) }
 
 // Add returns the offset n places after o; it panics on overflow.
 func (o Offset) Add(n uint64) Offset {
-	if o.n > math.MaxUint64-n {
+	if o.offset > math.MaxUint64-n {
 		panic("ident: offset overflow")
 	}
-	return Offset{o.n + n}
+	return Offset{o.offset + n}
 }
 
 // Before reports whether o stands before p.
-func (o Offset) Before(p Offset) bool { return o.n < p.n }
+func (o Offset) Before(p Offset) bool { return o.offset < p.offset }
 
 // String returns the number in decimal.
-func (o Offset) String() string { return strconv.FormatUint(o.n, 10) }
+func (o Offset) String() string { return strconv.FormatUint(o.offset, 10) }
 
 // StreamID names one stream of one tenant. Numbers are given out by the
 // tenant's log, from 1, and never used again.
@@ -106,29 +107,29 @@ func (s StreamID) IsZero() bool { return s == StreamID{} }
 func (s StreamID) String() string { return s.tenant.String() + "/" + strconv.FormatUint(s.n, 10) }
 
 // ShardID names one replicated group. The first is 1.
-type ShardID struct{ n uint64 }
+type ShardID struct{ shard uint64 }
 
 // NewShardID returns shard n.
 func NewShardID(n uint64) ShardID { return ShardID{n} }
 
 // Uint64 returns the number.
-func (s ShardID) Uint64() uint64 { return s.n }
+func (s ShardID) Uint64() uint64 { return s.shard }
 
 // String returns the number in decimal, the form of directory names.
-func (s ShardID) String() string { return strconv.FormatUint(s.n, 10) }
+func (s ShardID) String() string { return strconv.FormatUint(s.shard, 10) }
 
 // NodeID names one node, and its replicas, for ever: a wiped disk means a new
 // one. Zero is no node.
-type NodeID struct{ n uint64 }
+type NodeID struct{ node uint64 }
 
 // NewNodeID returns node n.
 func NewNodeID(n uint64) NodeID { return NodeID{n} }
 
 // Uint64 returns the number.
-func (n NodeID) Uint64() uint64 { return n.n }
+func (n NodeID) Uint64() uint64 { return n.node }
 
 // String returns the number in decimal.
-func (n NodeID) String() string { return strconv.FormatUint(n.n, 10) }
+func (n NodeID) String() string { return strconv.FormatUint(n.node, 10) }
 
 // Region names a place that data must not leave, such as "us-east".
 type Region struct{ name string }
@@ -197,7 +198,7 @@ func (o *Offset) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("offset %q is not a whole number", clip(string(b)))
 	}
-	o.n = n
+	o.offset = n
 	return nil
 }
 
