@@ -23,7 +23,7 @@ import (
 )
 
 // FS is a filesystem. Names are slash-separated paths as for package os.
-// Errors are *fs.PathError and satisfy errors.Is with fs.ErrNotExist,
+// Errors are *fs.PathError (of Rename *os.LinkError) and satisfy errors.Is with fs.ErrNotExist,
 // fs.ErrExist and syscall.ENOSPC. Implementations are safe for concurrent use.
 type FS interface {
 	// OpenFile opens name with the os.O_* flags that package os knows, of
