@@ -19,6 +19,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 
 	"kimberlite/internal/fault"
@@ -57,12 +58,15 @@ const (
 )
 
 // DEK is one generation of a tenant's data encryption key, unwrapped.
-// It is safe for concurrent use; Zero must come after every other use.
+// It is safe for concurrent use, Zero included.
 type DEK struct {
 	tenant     ident.TenantID
 	generation ident.KeyGeneration
-	secret     [KeySize]byte
 	insecure   bool
+
+	mu     sync.RWMutex  // guards what follows
+	secret [KeySize]byte // zeros once gone
+	gone   bool          // set by Zero
 }
 
 // NewDEK returns the DEK of a tenant and generation. It copies secret, which
@@ -82,14 +86,26 @@ func (d *DEK) Tenant() ident.TenantID { return d.tenant }
 // Generation returns the key's generation.
 func (d *DEK) Generation() ident.KeyGeneration { return d.generation }
 
-// Zero overwrites the secret. Keys derived before keep working.
-func (d *DEK) Zero() { clear(d.secret[:]) }
+// Zero overwrites the secret; from then on Derive fails with KeyUnavailable,
+// so that nothing can ever be sealed under a key of zeros. Keys derived before
+// keep working: whoever holds them drops them.
+func (d *DEK) Zero() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.secret[:])
+	d.gone = true
+}
 
 // Derive returns the subkey for a purpose and a file. The same arguments give
 // the same subkey; id is at most 64 bytes.
 func (d *DEK) Derive(purpose Purpose, id []byte) (*Key, error) {
 	if d.insecure {
 		return &Key{}, nil
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.gone {
+		return nil, fault.New("seal", fault.KeyUnavailable, "the tenant's keys were wiped from memory: it is locked, closed or erased").ForTenant(d.tenant)
 	}
 	info := make([]byte, 0, 128)
 	info = append(info, "kimberlite/v1/"...)
