@@ -234,11 +234,13 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 func (f *memFile) Truncate(size int64) error {
 	f.mem.mu.Lock()
 	defer f.mem.mu.Unlock()
-	if err := f.check("truncate", f.writes, size); err != nil {
+	if err := f.check("truncate", true, size); err != nil {
 		return err
 	}
 	grow := size - f.node.size
 	switch {
+	case !f.writes:
+		return f.fail("truncate", syscall.EINVAL) // as ftruncate(2) has it
 	case size > maxFileSize:
 		return f.fail("truncate", syscall.EFBIG)
 	case grow > 0 && grow > f.mem.capacity-f.mem.used:
