@@ -1,0 +1,56 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+BENCH ?= .
+BENCHPKG ?= ./...
+BENCHTIME ?= 1s
+MINUTES ?= 10
+FUZZTIME ?= 20s
+
+GO_TOOL := go tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## build the command and run the two hospitals
+	./kimberlite demo
+
+.PHONY: build
+build: ## build ./kimberlite
+	go build -o kimberlite ./cmd/kimberlite
+
+.PHONY: test
+test: ## run all tests with the race detector (installs a C compiler where it can)
+	scripts/test.sh
+
+.PHONY: check
+check: ## what CI runs before the tests: format, vet, lint, vulnerabilities, modules
+	scripts/check.sh
+
+.PHONY: bench
+bench: ## run the benchmarks: BENCH=regexp BENCHPKG=./internal/bench BENCHTIME=3s
+	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
+
+.PHONY: soak
+soak: ## run the long tests, each for MINUTES=10
+	KIMBERLITE_SOAK_MINUTES='$(MINUTES)' go test -tags soak -run Soak -count=1 -v -p 1 -timeout 0 ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz every decoder for FUZZTIME=20s
+	scripts/fuzz.sh '$(FUZZTIME)'
+
+.PHONY: fmt
+fmt: ## format the Go files
+	gofmt -s -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+.PHONY: tools
+tools: ## build the pinned linter and scanner, so that the next check is quick
+	$(GO_TOOL) golangci-lint version
+	$(GO_TOOL) govulncheck -version
+
+.PHONY: clean
+clean: ## remove what the targets made
+	rm -rf kimberlite bin

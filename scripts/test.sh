@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs every test, with the race detector where a C compiler is to be had: the
+# detector needs one. Arguments go to `go test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# compiles reports whether the C compiler makes a program: having gcc without
+# the C library's headers is not enough.
+compiles() {
+  local out
+  out=$(mktemp) || return 1
+  printf '#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n' |
+    $(go env CC) -x c -o "$out" - >/dev/null 2>&1
+  local status=$?
+  rm -f "$out"
+  return "$status"
+}
+
+# install_compiler tries Debian's packages, as root or by a sudo that asks for
+# no password.
+install_compiler() {
+  command -v apt-get >/dev/null || return 1
+  local sudo=()
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo=(sudo -n)
+    "${sudo[@]}" true 2>/dev/null || return 1
+  fi
+  echo "test: no C compiler, installing gcc for the race detector"
+  "${sudo[@]}" timeout 120 apt-get update -qq &&
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive timeout 300 \
+      apt-get install -y -qq --no-install-recommends gcc libc6-dev
+}
+
+race=(-race)
+if ! compiles && ! { install_compiler && compiles; }; then
+  echo "WARNING: no C compiler and none to be installed: the race detector is OFF" >&2
+  race=()
+  export CGO_ENABLED=0
+else
+  export CGO_ENABLED=1
+fi
+
+set -x
+exec go test ${race[@]+"${race[@]}"} -timeout 15m "$@" ./...
