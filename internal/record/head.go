@@ -71,9 +71,19 @@ type Head struct {
 // Sign sets PublicKey and Signature. It fails with Invalid when a field
 // cannot be stored.
 func (h *Head) Sign(private ed25519.PrivateKey) error {
-	switch {
-	case len(private) != ed25519.PrivateKeySize:
+	if len(private) != ed25519.PrivateKeySize {
 		return invalid("an Ed25519 private key has %d bytes, not %d", ed25519.PrivateKeySize, len(private))
+	}
+	public := ed25519.PublicKey(private[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
+	return h.SignWith(public, func(msg []byte) ([]byte, error) { return ed25519.Sign(private, msg), nil })
+}
+
+// SignWith is [Head.Sign] for a signer that does not hand out its private
+// key; what sign fails with is returned.
+func (h *Head) SignWith(public ed25519.PublicKey, sign func(msg []byte) ([]byte, error)) error {
+	switch {
+	case len(public) != ed25519.PublicKeySize:
+		return invalid("an Ed25519 public key has %d bytes, not %d", ed25519.PublicKeySize, len(public))
 	case h.Tenant.IsZero():
 		return invalid("a head needs a tenant")
 	case !storable(h.Time):
@@ -81,8 +91,12 @@ func (h *Head) Sign(private ed25519.PrivateKey) error {
 	case h.TotalBytes < 0 || h.SegmentBytes < 0:
 		return invalid("a head's sizes are not negative")
 	}
-	h.PublicKey = ed25519.PublicKey(private[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
-	h.Signature = ed25519.Sign(private, h.signed())
+	h.PublicKey = public
+	signature, err := sign(h.signed())
+	if err != nil {
+		return err
+	}
+	h.Signature = signature
 	return nil
 }
 

@@ -1,0 +1,257 @@
+// Package node is the composition root: it turns a data directory and a
+// configuration into running parts, in the right order, and back.
+//
+// It guarantees that one process at a time uses a data directory, that a
+// directory of another version or under another master key is refused before
+// anything is touched, and that Close leaves nothing running. It must not
+// decide anything of its own about tenants. The root package calls it.
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"kimberlite/internal/clock"
+	"kimberlite/internal/disk"
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+	"kimberlite/internal/keyring"
+	"kimberlite/internal/kms"
+	"kimberlite/internal/projection"
+	"kimberlite/internal/replication"
+	"kimberlite/internal/shard"
+	"kimberlite/internal/tenant"
+)
+
+// Config configures an embedded node. The zero value of a field is its
+// default.
+type Config struct {
+	// Dir is the data directory; it is made when it is missing.
+	Dir string
+	// MustExist refuses to make a data directory.
+	MustExist bool
+	// MasterKey is the URL of the master key. "" is what the directory was
+	// made with, and for a new directory a key file inside it.
+	MasterKey string
+	FS        disk.FS
+	Clock     clock.Clock
+	Logger    *slog.Logger
+	// Tenant bounds.
+	MaxOpenTenants  int
+	MaxReaders      int
+	MaxDirtyPages   int
+	TransactionIdle time.Duration
+	Limits          projection.Limits
+	Rotation        keyring.Policy
+	// ReserveBytes of free disk are left alone; -1 is none.
+	ReserveBytes int64
+	// Log shape and checkpoints; see package shard.
+	SegmentBytes       int64
+	CheckpointBytes    int64
+	CheckpointInterval time.Duration
+}
+
+// defaultReserve is the free disk that writes leave alone.
+const defaultReserve = 64 << 20
+
+// spareKeys is room in the key cache beyond the open tenants: for those that
+// open while others close, and for signing heads.
+const spareKeys = 64
+
+// embeddedShard is the one shard of an embedded node.
+var embeddedShard = ident.NewShardID(1)
+
+// Node is a running node. It is safe for concurrent use.
+type Node struct {
+	c        Config
+	settings Settings
+	lock     *dirLock
+	provider kms.Provider
+	ring     *keyring.Ring
+	keys     *keyring.Cache
+	store    *replication.Store
+	shard    *shard.Shard
+	tenants  *tenant.Manager
+}
+
+func (c *Config) defaults() {
+	if c.FS == nil {
+		c.FS = disk.OS{}
+	}
+	if c.Clock == nil {
+		c.Clock = clock.System{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxOpenTenants == 0 {
+		c.MaxOpenTenants = 1024
+	}
+	if c.Limits == (projection.Limits{}) {
+		c.Limits = projection.DefaultLimits()
+	}
+	switch {
+	case c.ReserveBytes == 0:
+		c.ReserveBytes = defaultReserve
+	case c.ReserveBytes < 0:
+		c.ReserveBytes = 0
+	}
+}
+
+// Open opens a data directory, making it when there is none.
+func Open(ctx context.Context, c Config) (*Node, error) {
+	if c.Dir == "" {
+		return nil, fault.New("open", fault.Invalid, "no data directory was given")
+	}
+	abs, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, fault.Wrap("open", fault.Invalid, err, "the data directory has no absolute path")
+	}
+	c.Dir = abs
+	c.defaults()
+	n := &Node{c: c}
+	if err := n.open(ctx); err != nil {
+		return nil, errors.Join(err, n.closeParts(ctx))
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) error {
+	steps := []func(context.Context) error{
+		n.openDir, n.openKeys, n.openStore, n.openShard, n.reconcileKeys,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fault.OfContext("open", ctx)
+		}
+	}
+	n.tenants = tenant.NewManager(tenant.Options{
+		FS: n.c.FS, Shard: n.shard, Ring: n.ring, Keys: n.keys, Provider: n.provider, Clock: n.c.Clock,
+		Limits: n.c.Limits, Rotation: n.c.Rotation, MaxOpen: n.c.MaxOpenTenants, MaxReaders: n.c.MaxReaders,
+		MaxDirtyPages: n.c.MaxDirtyPages, TransactionIdle: n.c.TransactionIdle,
+		ReserveBytes: uint64(n.c.ReserveBytes), Logger: n.c.Logger, //nolint:gosec // not negative, see defaults
+	})
+	return nil
+}
+
+func (n *Node) openDir(context.Context) error {
+	if err := n.checkDir(); err != nil {
+		return err
+	}
+	lock, err := lockDir(n.c.FS, n.c.Dir)
+	if err != nil {
+		return err
+	}
+	n.lock = lock
+	n.settings, err = loadSettings(n.c.FS, n.c.Dir, n.c.MasterKey)
+	return err
+}
+
+func (n *Node) openKeys(ctx context.Context) error {
+	if err := n.c.Rotation.Validate(); err != nil {
+		return err
+	}
+	provider, err := openProvider(ctx, n.c.FS, n.c.Dir, &n.settings, n.c.MasterKey)
+	if err != nil {
+		return err
+	}
+	n.provider = provider
+	n.ring, err = keyring.Open(keyring.Options{FS: n.c.FS, Dir: filepath.Join(n.c.Dir, "keyring")})
+	if err != nil {
+		return err
+	}
+	n.keys, err = keyring.NewCache(keyring.CacheOptions{MaxTenants: n.c.MaxOpenTenants + spareKeys})
+	return err
+}
+
+func (n *Node) openStore(context.Context) error {
+	store, err := replication.OpenStore(replication.StoreOptions{
+		FS: n.c.FS, Dir: filepath.Join(n.c.Dir, "replication"), Logger: n.c.Logger,
+	})
+	n.store = store
+	return err
+}
+
+func (n *Node) openShard(context.Context) error {
+	sh, err := shard.Open(shard.Options{
+		FS: n.c.FS, Dir: filepath.Join(n.c.Dir, "shards", embeddedShard.String()), ID: embeddedShard,
+		Node: n.settings.node(), Store: n.store, SegmentBytes: n.c.SegmentBytes,
+		CheckpointBytes: n.c.CheckpointBytes, CheckpointInterval: n.c.CheckpointInterval, Logger: n.c.Logger,
+	})
+	n.shard = sh
+	return err
+}
+
+// reconcileKeys finishes what a crash interrupted: KEKs that no tenant's
+// envelope names are destroyed.
+func (n *Node) reconcileKeys(context.Context) error {
+	named := make(map[ident.TenantID]ident.KeyGeneration)
+	for _, st := range n.shard.Tenants() {
+		env, err := keyring.DecodeEnvelope(st.Envelope)
+		if err != nil {
+			return err
+		}
+		named[st.ID] = env.KEK
+	}
+	for _, id := range n.ring.Tenants() {
+		kek, ok := named[id]
+		var err error
+		if ok {
+			err = n.ring.Reconcile(id, kek)
+		} else {
+			err = n.ring.DestroyAll(id)
+		}
+		if err != nil && !fault.Is(err, fault.Corruption) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tenants returns the node's tenants.
+func (n *Node) Tenants() *tenant.Manager { return n.tenants }
+
+// Shard returns the node's shard.
+func (n *Node) Shard() *shard.Shard { return n.shard }
+
+// Dir returns the data directory.
+func (n *Node) Dir() string { return n.c.Dir }
+
+// Checkpoint makes everything acknowledged durable in the tenants' own files.
+func (n *Node) Checkpoint(ctx context.Context) error { return n.shard.Checkpoint(ctx) }
+
+// Close closes the tenants, makes a checkpoint and lets go of the directory.
+// What still runs is waited for until ctx ends.
+func (n *Node) Close(ctx context.Context) error { return n.closeParts(ctx) }
+
+func (n *Node) closeParts(ctx context.Context) error {
+	var err error
+	if n.tenants != nil {
+		err = n.tenants.Close(ctx)
+	}
+	if n.shard != nil {
+		err = errors.Join(err, n.shard.Close())
+	}
+	if n.store != nil {
+		err = errors.Join(err, n.store.Close())
+	}
+	if n.keys != nil {
+		n.keys.Close()
+	}
+	if n.ring != nil {
+		err = errors.Join(err, n.ring.Close())
+	}
+	if n.provider != nil {
+		err = errors.Join(err, n.provider.Close())
+	}
+	if n.lock != nil {
+		err = errors.Join(err, n.lock.release())
+	}
+	return err
+}

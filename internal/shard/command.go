@@ -1,0 +1,98 @@
+package shard
+
+import (
+	"encoding/json"
+	"time"
+
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+)
+
+// A command is what stands in an entry of the shard's replicated log:
+//
+//	byte 0   command type (below)
+//	byte 1…  append: a sealed record, whole; otherwise: JSON
+//
+// Everything in a command was decided before it was proposed (time, keys,
+// offsets), so that applying it is deterministic. No command holds anything
+// of a tenant in clear but its id, name and configuration, and no key that
+// the master key opens: DEKs are wrapped under the tenant's KEK.
+type commandType byte
+
+const (
+	commandAppend commandType = 1
+	commandCreate commandType = 2
+	commandSet    commandType = 3
+	commandKeys   commandType = 4
+)
+
+// setCommand changes a tenant's configuration; nil fields stay as they are.
+type setCommand struct {
+	Tenant    ident.TenantID `json:"tenant"`
+	Name      *string        `json:"name,omitempty"`
+	Retention *time.Duration `json:"retention,omitempty"`
+	Limits    *limits        `json:"limits,omitempty"`
+}
+
+// keysCommand replaces a tenant's key envelope. It takes effect only when the
+// envelope in force is still the one that the new one was made from.
+type keysCommand struct {
+	Tenant      ident.TenantID `json:"tenant"`
+	OldEnvelope []byte         `json:"old_digest"`
+	Envelope    []byte         `json:"envelope"`
+	// NewDEK says that the newest DEK generation changed.
+	NewDEK bool `json:"new_dek,omitempty"`
+}
+
+func encodeAppend(rec []byte) []byte {
+	out := make([]byte, 0, len(rec)+1)
+	out = append(out, byte(commandAppend))
+	return append(out, rec...)
+}
+
+func encodeJSON(t commandType, v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, fault.Wrap("shard", fault.Internal, err, "cannot encode a command")
+	}
+	return append([]byte{byte(t)}, body...), nil
+}
+
+func decodeJSON(data []byte, v any) error {
+	if err := json.Unmarshal(data[1:], v); err != nil {
+		return fault.Wrap("shard", fault.Corruption, err, "a command of type %d does not decode", data[0])
+	}
+	return nil
+}
+
+// Command is a decoded command, for offline verification.
+type Command struct {
+	// Record is the sealed record of an append, or nil.
+	Record []byte
+	// Created is the tenant of a create, or nil.
+	Created *TenantState
+}
+
+// DecodeCommand reads an entry of the replicated log.
+func DecodeCommand(data []byte) (Command, error) {
+	if len(data) == 0 {
+		return Command{}, fault.New("shard", fault.Corruption, "an empty command stands in the replicated log")
+	}
+	switch commandType(data[0]) {
+	case commandAppend:
+		return Command{Record: data[1:]}, nil
+	case commandCreate:
+		var j stateJSON
+		if err := decodeJSON(data, &j); err != nil {
+			return Command{}, err
+		}
+		st, err := j.state()
+		return Command{Created: st}, err
+	case commandSet, commandKeys:
+		return Command{}, nil
+	}
+	return Command{}, fault.New("shard", fault.Incompatible, "a command of unknown type %d stands in the replicated log", data[0])
+}
+
+// IsTenantKey says whether a checkpoint key holds a tenant's state.
+func IsTenantKey(key []byte) bool { return len(key) == 9 && key[0] == tenantKeyPrefix }

@@ -1,0 +1,206 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+	"kimberlite/internal/keyring"
+	"kimberlite/internal/quota"
+	"kimberlite/internal/shard"
+)
+
+// Config is what a tenant is created with.
+type Config struct {
+	ID        ident.TenantID
+	Name      string
+	Region    ident.Region
+	Retention time.Duration
+	Limits    quota.Limits
+}
+
+// maxNameLength is the longest tenant name, in bytes.
+const maxNameLength = 128
+
+// Validate says what is wrong with a configuration.
+func (c Config) Validate() error {
+	if c.ID.IsZero() {
+		return fault.New("tenant create", fault.Invalid, "a tenant needs an id: a number from 1 on")
+	}
+	if err := validName(c.Name); err != nil {
+		return err
+	}
+	if c.Region.IsZero() {
+		return fault.New("tenant create", fault.Invalid, "a tenant needs a region, such as us-east")
+	}
+	if c.Retention < 0 {
+		return fault.New("tenant create", fault.Invalid, "a retention cannot be negative")
+	}
+	return c.Limits.Validate()
+}
+
+func validName(name string) error {
+	bad := name == "" || len(name) > maxNameLength || !utf8.ValidString(name) || strings.TrimSpace(name) != name ||
+		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == '/' || r == '@' })
+	if bad {
+		return fault.New("tenant", fault.Invalid, "a tenant's name has 1 to %d bytes of printable text, without @ and / and without space around it", maxNameLength)
+	}
+	return nil
+}
+
+// Create makes a tenant: its keys first, its wrapped KEK in the keyring,
+// then, by consensus, the tenant itself. A crash in between leaves a KEK that
+// nothing names, which the next start destroys.
+func (m *Manager) Create(ctx context.Context, c Config) error {
+	if err := c.Validate(); err != nil {
+		return tenantError(err, c.ID)
+	}
+	// The claim comes before the look: a KEK is put only for a tenant that
+	// certainly has none.
+	if !m.claim(c.ID) {
+		return fault.New("tenant create", fault.Conflict, "tenant %s is being created by somebody else", c.ID).ForTenant(c.ID)
+	}
+	defer m.unclaim(c.ID)
+	if _, err := m.o.Shard.Tenant(c.ID); err == nil {
+		return fault.New("tenant create", fault.AlreadyExists, "tenant %s exists already", c.ID).ForTenant(c.ID)
+	}
+	if _, err := m.o.Shard.TenantByName(c.Name); err == nil {
+		return fault.New("tenant create", fault.AlreadyExists, "another tenant is called %q already", c.Name).ForTenant(c.ID)
+	}
+	if err := m.reserve.check(); err != nil {
+		return err
+	}
+	now := m.o.Clock.Now()
+	env, kek, keys, err := keyring.Create(ctx, m.o.Provider, c.ID, now)
+	if err != nil {
+		return err
+	}
+	keys.Zero()
+	if err := m.putFirstKEK(c.ID, kek); err != nil {
+		return err
+	}
+	err = m.o.Shard.CreateTenant(ctx, shard.TenantState{
+		ID: c.ID, Name: c.Name, Region: c.Region, Retention: c.Retention, Limits: c.Limits,
+		Created: now, Envelope: env.Encode(),
+	})
+	if err != nil && !fault.Is(err, fault.OutcomeUnknown) && !fault.Is(err, fault.Stopped) {
+		err = errors.Join(err, m.o.Ring.Destroy(c.ID, kek.Gen))
+	}
+	return err
+}
+
+// putFirstKEK stores the KEK of a tenant that does not exist yet. One that an
+// earlier attempt left is nobody's and makes room.
+func (m *Manager) putFirstKEK(id ident.TenantID, kek keyring.Wrapped) error {
+	err := m.o.Ring.Put(id, kek.Gen, kek.Blob)
+	if !fault.Is(err, fault.AlreadyExists) {
+		return err
+	}
+	if err := m.o.Ring.Destroy(id, kek.Gen); err != nil {
+		return err
+	}
+	return m.o.Ring.Put(id, kek.Gen, kek.Blob)
+}
+
+// claim makes sure that one goroutine at a time creates a tenant.
+func (m *Manager) claim(id ident.TenantID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, taken := m.creating[id]; taken {
+		return false
+	}
+	m.creating[id] = struct{}{}
+	return true
+}
+
+func (m *Manager) unclaim(id ident.TenantID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.creating, id)
+}
+
+// Set changes a tenant's configuration at run time.
+func (m *Manager) Set(ctx context.Context, id ident.TenantID, c shard.Change) error {
+	if c.Name != nil {
+		if err := validName(*c.Name); err != nil {
+			return tenantError(err, id)
+		}
+	}
+	if c.Limits != nil {
+		if err := c.Limits.Validate(); err != nil {
+			return tenantError(err, id)
+		}
+	}
+	st, err := m.o.Shard.Tenant(id)
+	if err != nil {
+		return err
+	}
+	if c.Retention != nil && *c.Retention < st.Retention {
+		return fault.New("tenant set", fault.Retained, "a retention can be made longer, not shorter").ForTenant(id)
+	}
+	if err := m.o.Shard.SetTenant(ctx, id, c); err != nil {
+		return tenantError(err, id)
+	}
+	if c.Limits != nil {
+		m.applyLimits(id, *c.Limits)
+	}
+	return nil
+}
+
+// applyLimits puts new limits in force where the tenant is in use.
+func (m *Manager) applyLimits(id ident.TenantID, l quota.Limits) {
+	m.mu.RLock()
+	s := m.slots[id]
+	m.mu.RUnlock()
+	if s == nil {
+		return
+	}
+	s.admission.SetLimits(l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rt := s.rt.Load(); rt != nil {
+		rt.maxLog.Store(l.MaxLogBytes)
+		rt.db.SetProjectionLimit(l.MaxProjectionBytes)
+	}
+}
+
+// Usage is what a tenant uses of its quotas.
+type Usage struct {
+	LogBytes        int64  // bytes of segment files
+	LogRecords      uint64 // records in the log
+	ProjectionBytes int64  // bytes of projection files on disk
+	InFlight        int64  // operations running now
+	Admitted        uint64 // operations since the process started
+	Refused         uint64 // operations refused since the process started
+}
+
+// Usage returns what the tenant uses now. Log and projection bytes are those
+// that the disk holds once everything applied is written out.
+func (m *Manager) Usage(id ident.TenantID) (Usage, error) {
+	st, err := m.o.Shard.Tenant(id)
+	if err != nil {
+		return Usage{}, err
+	}
+	u := Usage{LogBytes: st.Log.TotalBytes, LogRecords: st.Log.Next.Uint64()}
+	info, err := m.o.FS.Stat(filepath.Join(m.o.Shard.TenantDir(id), projectionFile))
+	switch {
+	case err == nil:
+		u.ProjectionBytes = info.Size()
+	case !errors.Is(err, fs.ErrNotExist):
+		return u, fault.Wrap("usage", fault.Unavailable, err, "cannot see the projection of tenant %s", id)
+	}
+	m.mu.RLock()
+	s := m.slots[id]
+	m.mu.RUnlock()
+	if s != nil {
+		u.InFlight, u.Admitted, u.Refused = s.admission.InFlight(), s.admission.Admitted(), s.admission.Refused()
+	}
+	return u, nil
+}

@@ -1,0 +1,389 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+	"kimberlite/internal/keyring"
+	"kimberlite/internal/pagestore"
+	"kimberlite/internal/projection"
+	"kimberlite/internal/record"
+	"kimberlite/internal/seal"
+	"kimberlite/internal/tenantlog"
+)
+
+// Runtime is an open tenant.
+type Runtime struct {
+	m     *Manager
+	slot  *slot
+	id    ident.TenantID
+	lease *keyring.Lease
+	keys  *keyring.Keys
+	log   *tenantlog.Log
+	store *pagestore.Store
+	db    *projection.DB
+
+	writer   writer
+	watch    watch
+	segKeys  segmentKeys
+	maxLog   atomic.Int64  // limit of log bytes, 0 = unlimited
+	dueAt    atomic.Uint64 // counts writes between looks at the rotation policy
+	flushing atomic.Bool
+	flushes  sync.WaitGroup
+
+	// broken says that the projection is in doubt: nobody may use it further,
+	// and the next opening rebuilds it or catches up.
+	broken atomic.Bool
+	// discard asks that the projection's file be removed on closing.
+	discard atomic.Bool
+}
+
+// projectionFile is the page store's file in a tenant's directory.
+const projectionFile = "projection.db"
+
+// openRuntime opens keys, log and projection, and brings the projection up to
+// the log's end.
+func (m *Manager) openRuntime(ctx context.Context, s *slot) (*Runtime, error) {
+	st, err := m.o.Shard.Tenant(s.id)
+	if err != nil {
+		return nil, err
+	}
+	env, err := keyring.DecodeEnvelope(st.Envelope)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := m.o.Keys.Acquire(ctx, s.id, env, m.o.Ring, m.o.Provider)
+	if err != nil {
+		return nil, err
+	}
+	rt := &Runtime{m: m, slot: s, id: s.id, lease: lease, keys: lease.Keys()}
+	rt.maxLog.Store(st.Limits.MaxLogBytes)
+	rt.segKeys.keys = rt.keys
+	rt.writer.init(rt)
+	rt.watch.init()
+	rt.log, err = m.o.Shard.PinLog(s.id)
+	if err != nil {
+		lease.Release()
+		return nil, err
+	}
+	if err := rt.openProjection(ctx, st.Limits.MaxProjectionBytes); err != nil {
+		m.o.Shard.UnpinLog(s.id)
+		lease.Release()
+		return nil, err
+	}
+	return rt, nil
+}
+
+// openProjection opens the projection and replays what it lacks. A projection
+// that is damaged, of another version or ahead of the log is thrown away and
+// rebuilt: it is derived from the log.
+func (rt *Runtime) openProjection(ctx context.Context, limit int64) error {
+	err := rt.tryProjection(ctx, limit)
+	if err == nil || !rebuildable(err) {
+		return err
+	}
+	rt.m.o.Logger.Warn("projection is in doubt; rebuilding it from the log", "tenant", rt.id.String(), "reason", err.Error())
+	if err := pagestore.Remove(rt.m.o.FS, rt.projectionPath()); err != nil {
+		return err
+	}
+	return rt.tryProjection(ctx, limit)
+}
+
+func rebuildable(err error) bool {
+	if fault.Is(err, fault.Incompatible) {
+		return true
+	}
+	var damage *logDamage
+	return fault.Is(err, fault.Corruption) && !errors.As(err, &damage)
+}
+
+// logDamage marks corruption of the log itself, which no rebuild mends.
+type logDamage struct{ error }
+
+func (d *logDamage) Unwrap() error { return d.error }
+
+func (rt *Runtime) projectionPath() string {
+	return filepath.Join(rt.m.o.Shard.TenantDir(rt.id), projectionFile)
+}
+
+func (rt *Runtime) tryProjection(ctx context.Context, limit int64) error {
+	dir := rt.m.o.Shard.TenantDir(rt.id)
+	if err := rt.m.o.FS.MkdirAll(dir, 0o700); err != nil {
+		return fault.Wrap("open", fault.Unavailable, err, "cannot make the directory of tenant %s", rt.id)
+	}
+	store, err := pagestore.Open(pagestore.Options{
+		FS: rt.m.o.FS, Path: rt.projectionPath(), Tenant: rt.id, Keys: rt.keys, MaxDirtyPages: rt.m.o.MaxDirtyPages,
+	})
+	if err != nil {
+		return err
+	}
+	limits := rt.m.o.Limits
+	limits.MaxProjectionBytes = limit
+	db, err := projection.Open(ctx, projection.Options{
+		Store: store, Tenant: rt.id, Limits: limits, MaxReaders: rt.m.o.MaxReaders, System: &systemTables{rt: rt},
+	})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	rt.store, rt.db = store, db
+	if err := rt.catchUp(ctx); err != nil {
+		return errors.Join(err, db.Close(), store.Close())
+	}
+	return nil
+}
+
+// replayBatch bounds how much of the log is read and applied in one SQLite
+// transaction.
+const replayBatch = 1 << 20
+
+// catchUp applies the records that the projection lacks. The last record that
+// it has applied is read first: its hash must be the one that the projection
+// stands on, which ties the two together.
+func (rt *Runtime) catchUp(ctx context.Context) error {
+	applied, end := rt.db.Applied(), rt.log.Position()
+	if end.Next.Before(applied.Next) {
+		return fault.New("open", fault.Corruption, "the projection of tenant %s is ahead of its log", rt.id)
+	}
+	cursor := tenantlog.Cursor{}
+	skip := false
+	if applied.Next.Uint64() > 0 {
+		cursor = tenantlog.Cursor{
+			Offset: ident.NewOffset(applied.Next.Uint64() - 1), Segment: ident.NewOffset(applied.Segment), Byte: applied.Byte,
+		}
+		skip = true
+	}
+	for skip || applied.Next.Before(end.Next) {
+		raws, next, err := rt.log.Read(cursor, replayBatch)
+		if err != nil {
+			return &logDamage{err}
+		}
+		if len(raws) == 0 {
+			return fault.New("open", fault.Internal, "the log of tenant %s ended early", rt.id)
+		}
+		if skip {
+			if err := rt.checkLink(raws[0], applied.LastHash); err != nil {
+				return err
+			}
+			raws, skip = raws[1:], false
+		}
+		if err := rt.applyRecords(ctx, raws); err != nil {
+			return err
+		}
+		cursor, applied = next, rt.db.Applied()
+		if rt.store.Dirty() >= flushPages {
+			if err := rt.store.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (rt *Runtime) checkLink(raw tenantlog.Raw, want record.Hash) error {
+	h, _, hash, err := record.CheckRecord(raw.Bytes)
+	if err != nil {
+		return &logDamage{err}
+	}
+	if hash != want {
+		return fault.New("open", fault.Corruption, "the projection of tenant %s stands on a record that its log does not hold", rt.id)
+	}
+	rt.writer.lastTime = h.Time
+	return nil
+}
+
+func (rt *Runtime) applyRecords(ctx context.Context, raws []tenantlog.Raw) error {
+	batch := make([]projection.ApplyRecord, 0, len(raws))
+	for _, raw := range raws {
+		h, p, hash, err := rt.openRecord(raw)
+		if err != nil {
+			return &logDamage{err}
+		}
+		rt.writer.lastTime = h.Time
+		batch = append(batch, projection.ApplyRecord{
+			Payload: p, Time: h.Time,
+			At: projection.Applied{
+				Next: h.Offset.Next(), LastHash: hash, Segment: raw.Cursor.Segment.Uint64(), Byte: raw.Cursor.Byte,
+			},
+		})
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	return rt.db.ApplyAll(ctx, batch)
+}
+
+// openRecord checks, decrypts and decodes one record of the log.
+func (rt *Runtime) openRecord(raw tenantlog.Raw) (record.Header, *record.Payload, record.Hash, error) {
+	h, _, hash, err := record.CheckRecord(raw.Bytes)
+	if err != nil {
+		return h, nil, hash, err
+	}
+	key, err := rt.segKeys.get(h.Generation, raw.Cursor.Segment)
+	if err != nil {
+		return h, nil, hash, err
+	}
+	_, p, err := record.OpenRecord(raw.Bytes, key)
+	return h, p, hash, err
+}
+
+// flushPages is how many changed pages of 4 KiB, and flushRecords how many
+// records, may pass before the projection is made durable: they bound what an
+// opening after a crash replays.
+const (
+	flushPages   = 4096
+	flushRecords = 8192
+)
+
+// maybeFlush makes the projection durable in the background when enough has
+// changed since the last time.
+func (rt *Runtime) maybeFlush() {
+	w := &rt.writer
+	if w.sinceFlush < flushRecords && rt.store.Dirty() < flushPages {
+		return
+	}
+	if !rt.flushing.CompareAndSwap(false, true) {
+		return
+	}
+	w.sinceFlush = 0
+	rt.flushes.Go(func() {
+		defer rt.flushing.Store(false)
+		if err := rt.store.Flush(); err != nil {
+			rt.m.o.Logger.Warn("projection not flushed; it recovers from its log", "tenant", rt.id.String(), "error", err.Error())
+		}
+	})
+}
+
+// close makes log and projection durable, signs the head and lets go of
+// everything. The caller made sure that nobody uses the tenant.
+func (rt *Runtime) close() error {
+	rt.flushes.Wait()
+	rt.watch.close()
+	err := rt.db.Close()
+	if !rt.broken.Load() && rt.store.Dirty() > 0 {
+		err = errors.Join(err, rt.store.Flush())
+	}
+	err = errors.Join(err, rt.store.Close(), rt.writeHead())
+	if rt.discard.Load() {
+		err = errors.Join(err, pagestore.Remove(rt.m.o.FS, rt.projectionPath()))
+	}
+	rt.m.o.Shard.UnpinLog(rt.id)
+	rt.segKeys.drop()
+	rt.lease.Release()
+	return err
+}
+
+// writeHead signs the log's end when it moved since the last head.
+func (rt *Runtime) writeHead() error {
+	at := rt.log.Position()
+	if at.Next == rt.writer.openedAt {
+		return nil
+	}
+	if err := rt.log.Sync(); err != nil {
+		return err
+	}
+	return rt.slot.writeHead(rt.keys, at)
+}
+
+// interruptIdle is called while the tenant drains: an interactive transaction
+// that waits for its client's next statement is rolled back.
+func (rt *Runtime) interruptIdle() { rt.writer.expireIdle() }
+
+// segmentKeys keeps the subkeys of a few segments, so that deriving one is not
+// part of each record.
+type segmentKeys struct {
+	keys seal.KeySource
+	mu   sync.Mutex // guards derived
+	// derived is dropped whole when it outgrows maxSegmentKeys.
+	derived map[segmentKeyID]*seal.Key
+}
+
+type segmentKeyID struct {
+	generation ident.KeyGeneration
+	segment    ident.Offset
+}
+
+const maxSegmentKeys = 16
+
+func (c *segmentKeys) get(g ident.KeyGeneration, segment ident.Offset) (*seal.Key, error) {
+	id := segmentKeyID{g, segment}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.derived[id]; k != nil {
+		return k, nil
+	}
+	dek, err := c.keys.DEK(g)
+	if err != nil {
+		return nil, err
+	}
+	k, err := dek.Derive(seal.LogSegment, record.SegmentKeyID(segment))
+	if err != nil {
+		return nil, err
+	}
+	if c.derived == nil || len(c.derived) >= maxSegmentKeys {
+		c.derived = make(map[segmentKeyID]*seal.Key, maxSegmentKeys)
+	}
+	c.derived[id] = k
+	return k, nil
+}
+
+func (c *segmentKeys) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.derived = nil
+}
+
+// watch wakes those who wait for new records.
+type watch struct {
+	mu sync.Mutex // guards ch and closed
+	// ch is closed when a record arrives, and replaced.
+	ch      chan struct{}
+	closed  bool
+	waiting atomic.Int32
+}
+
+func (w *watch) init() { w.ch = make(chan struct{}) }
+
+// next returns a channel that closes when a record arrives after the call.
+// done must be called once it is no longer waited for.
+func (w *watch) next() (ch <-chan struct{}, done func()) {
+	w.waiting.Add(1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ch, func() { w.waiting.Add(-1) }
+}
+
+func (w *watch) notify() {
+	if w.waiting.Load() == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		close(w.ch)
+		w.ch = make(chan struct{})
+	}
+}
+
+func (w *watch) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.closed = true
+		close(w.ch)
+	}
+}
+
+// monotone returns now, or last when the clock stands or went back: times of
+// a log never go back.
+func monotone(now, last time.Time) time.Time {
+	if now.Before(last) {
+		return last
+	}
+	return now
+}

@@ -1,0 +1,142 @@
+package verify
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+	"kimberlite/internal/keyring"
+	"kimberlite/internal/record"
+	"kimberlite/internal/replication"
+	"kimberlite/internal/shard"
+)
+
+// dataDirectory checks every tenant of a data directory against the state
+// that its shards have agreed on.
+func (v *verifier) dataDirectory(dir string) error {
+	expected, err := v.expectations(filepath.Join(dir, "replication"))
+	if err != nil {
+		return err
+	}
+	root := filepath.Join(dir, "shards")
+	shards, err := v.fs.ReadDir(root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fault.Wrap("verify", fault.Unavailable, err, "cannot read %s", root)
+	}
+	for _, name := range shards {
+		if err := v.shardDirectory(filepath.Join(root, name, "tenants"), expected[name]); err != nil {
+			return err
+		}
+	}
+	for name, tenants := range expected {
+		v.missing(filepath.Join(root, name, "tenants"), tenants)
+	}
+	sortReports(v.report.Tenants)
+	return nil
+}
+
+// shardTenants are the expectations of one shard; those found on disk are
+// taken out.
+type shardTenants map[ident.TenantID]*expectation
+
+func (v *verifier) shardDirectory(dir string, expected shardTenants) error {
+	names, err := v.fs.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fault.Wrap("verify", fault.Unavailable, err, "cannot read %s", dir)
+	}
+	for _, name := range names {
+		id, err := ident.ParseTenantID(name)
+		if err != nil {
+			v.report.Problems = append(v.report.Problems, Problem{File: filepath.Join(dir, name), Message: "this is no tenant's directory"})
+			continue
+		}
+		logDir := filepath.Join(dir, name, "log")
+		e := expected[id]
+		if e == nil {
+			v.report.Problems = append(v.report.Problems, Problem{Tenant: id, File: filepath.Join(dir, name), Message: "the shard knows no tenant with this id"})
+			continue
+		}
+		delete(expected, id)
+		if err := v.tenant(logDir, id, *e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missing reports tenants whose checkpointed log has no files at all.
+func (v *verifier) missing(dir string, left shardTenants) {
+	for id, e := range left {
+		out := TenantReport{Tenant: id, Pending: uint64(len(e.pending)), LastHash: e.at.LastHash}
+		if e.at.Next.Uint64() > 0 {
+			out.Problems = []Problem{{
+				Tenant: id, File: filepath.Join(dir, id.String(), "log"), Message: "the log is missing: its directory is not there",
+			}}
+		}
+		v.report.Tenants = append(v.report.Tenants, out)
+	}
+}
+
+// expectations reads what the shards' checkpoints and the replicated logs
+// after them say of every tenant.
+func (v *verifier) expectations(dir string) (map[string]shardTenants, error) {
+	all := map[string]shardTenants{}
+	of := func(id ident.ShardID) shardTenants {
+		if all[id.String()] == nil {
+			all[id.String()] = shardTenants{}
+		}
+		return all[id.String()]
+	}
+	err := replication.InspectCheckpoint(v.fs, dir, func(id ident.ShardID, key, value []byte) error {
+		if !shard.IsTenantKey(key) {
+			return nil
+		}
+		st, err := shard.DecodeState(value)
+		if err != nil {
+			return err
+		}
+		return addState(of(id), st)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = replication.InspectStore(v.fs, dir, func(id ident.ShardID, _ uint64, data []byte) error {
+		return addCommand(of(id), data)
+	})
+	return all, err
+}
+
+func addState(tenants shardTenants, st *shard.TenantState) error {
+	env, err := keyring.DecodeEnvelope(st.Envelope)
+	if err != nil {
+		return err
+	}
+	tenants[st.ID] = &expectation{known: true, at: st.Log, public: env.Signing.Public}
+	return nil
+}
+
+// addCommand takes what a command after the checkpoint adds.
+func addCommand(tenants shardTenants, data []byte) error {
+	cmd, err := shard.DecodeCommand(data)
+	if err != nil {
+		return err
+	}
+	switch {
+	case cmd.Created != nil && tenants[cmd.Created.ID] == nil:
+		return addState(tenants, cmd.Created)
+	case cmd.Record != nil:
+		h, _, hash, err := record.CheckRecord(cmd.Record)
+		if err != nil {
+			return err
+		}
+		if e := tenants[h.Tenant]; e != nil && !h.Offset.Before(e.at.Next) {
+			e.pending = append(e.pending, pendingRecord{h.Offset, hash})
+		}
+	}
+	return nil
+}
