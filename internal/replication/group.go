@@ -1,0 +1,404 @@
+package replication
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3"
+
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+	"kimberlite/internal/record"
+)
+
+// Entry is one proposal that is committed.
+type Entry struct {
+	// Index is its place in the group's log. Indexes rise, with gaps where
+	// the engine put entries of its own.
+	Index uint64
+	// Data is what was proposed. The state machine may keep it, and must not
+	// change it.
+	Data []byte
+	// Result is set by Apply and handed to the local proposer, if it waits.
+	Result any
+}
+
+// StateMachine is what a group's log is for.
+type StateMachine interface {
+	// Apply takes committed entries in log order, called by one goroutine per
+	// group. It sets Result on each. The slice is valid during the call. An
+	// error stops the group for good (fault.Stopped): every replica must come
+	// to the same end with the same entries, so only a fault of this node may
+	// be returned, never one of an entry.
+	Apply(entries []Entry) error
+}
+
+// GroupOptions says which group to open, and its limits.
+type GroupOptions struct {
+	Shard ident.ShardID
+	// Node is this node: the group's one member.
+	Node ident.NodeID
+	// MaxEntryBytes is the longest data of a proposal; 0 means
+	// record.MaxRecordBytes and 1 KiB.
+	MaxEntryBytes int
+	// MaxQueuedBytes is how much data may wait to enter the log; a proposal
+	// beyond it is refused as Unavailable. 0 means 256 MiB. One proposal is
+	// always let in.
+	MaxQueuedBytes int64
+	// MinIndex is an index that the log is known to have reached, such as the
+	// last one that the state machine finds applied in its own files; 0 when
+	// nothing is known. A log that ends before it is refused as Corruption.
+	MinIndex uint64
+}
+
+const (
+	defaultMaxEntryBytes  = record.MaxRecordBytes + 1<<10
+	defaultMaxQueuedBytes = 256 << 20
+	// maxBatchBytes bounds what enters the log by one sync, but for a single
+	// longer entry. It also is the page in which a start replays.
+	maxBatchBytes = 4 << 20
+)
+
+func (o *GroupOptions) setDefaults() {
+	if o.MaxEntryBytes <= 0 {
+		o.MaxEntryBytes = defaultMaxEntryBytes
+	}
+	if o.MaxQueuedBytes <= 0 {
+		o.MaxQueuedBytes = defaultMaxQueuedBytes
+	}
+}
+
+// Group is one replicated log and the goroutine that runs it. All methods are
+// safe for concurrent use.
+type Group struct {
+	store *Store
+	opts  GroupOptions
+	sm    StateMachine
+	log   *groupLog
+	node  *raft.RawNode // used by the loop alone
+
+	applied atomic.Uint64
+
+	mu      sync.Mutex // guards all below
+	work    sync.Cond  // signalled when queue, closing or the store's failure changes
+	queue   []*proposal
+	queued  int64 // bytes of queue
+	number  uint64
+	session [8]byte
+	closing bool
+	err     error // why the group stopped, nil while it runs
+
+	done chan struct{} // closed when the loop has ended
+
+	// Of the loop alone.
+	waiting   []*proposal // entered the log, in its order, not applied
+	taken     []*proposal // reused by take
+	entries   []Entry     // reused by apply
+	hard      hardState   // the newest, perhaps not on disk
+	checkMu   sync.Mutex  // lets one SaveCheckpoint run at a time
+	ready     chan error  // receives once, when the group leads and all is replayed
+	announced bool
+}
+
+// proposal is data on its way through the log.
+type proposal struct {
+	number uint64
+	data   []byte // proposer's id, then the payload
+	// done is called once, when the outcome is known.
+	done func(result any, err error)
+	// result receives instead when done is nil.
+	result chan outcome
+}
+
+type outcome struct {
+	result any
+	err    error
+}
+
+func (p *proposal) finish(result any, err error) {
+	if p.done != nil {
+		p.done(result, err)
+		return
+	}
+	p.result <- outcome{result, err}
+}
+
+// proposals holds proposals of [Group.Propose] between two uses.
+var proposals = sync.Pool{New: func() any { return &proposal{result: make(chan outcome, 1)} }}
+
+// OpenGroup opens a group, and makes it, with this node as the one member, the
+// first time. It replays through sm.Apply every committed entry after the
+// checkpoint, and leads when it returns. Errors: Corruption when the log is
+// damaged or shorter than it is known to have been, InUse when the group is
+// open already, Invalid when it belongs to another node, and what sm.Apply
+// returns.
+func (s *Store) OpenGroup(o GroupOptions, sm StateMachine) (*Group, error) {
+	const op = "open shard"
+	o.setDefaults()
+	if err := s.use(op); err != nil {
+		return nil, err
+	}
+	g := &Group{store: s, opts: o, sm: sm, done: make(chan struct{}), ready: make(chan error, 1)}
+	g.work.L = &g.mu
+	if _, err := rand.Read(g.session[:]); err != nil {
+		s.users.Done()
+		return nil, fault.Wrap(op, fault.Internal, err, "no randomness")
+	}
+	if err := s.enroll(op, g); err != nil {
+		s.users.Done()
+		return nil, err
+	}
+	if err := g.load(op); err != nil {
+		s.expel(g)
+		close(g.done)
+		s.users.Done()
+		return nil, err
+	}
+	go g.run() // takes over the use of the store
+	if err := <-g.ready; err != nil {
+		<-g.done
+		return nil, err
+	}
+	return g, nil
+}
+
+// enroll lists the group as open.
+func (s *Store) enroll(op string, g *Group) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.groups[g.opts.Shard] != nil {
+		return fault.New(op, fault.InUse, "shard %s is open already", g.opts.Shard)
+	}
+	s.groups[g.opts.Shard] = g
+	return nil
+}
+
+func (s *Store) expel(g *Group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.groups, g.opts.Shard)
+}
+
+// load reads the group's log and starts raft on it.
+func (g *Group) load(op string) error {
+	s, shard := g.store, g.opts.Shard
+	log, err := loadGroupLog(s.db, s.dir, shard)
+	if err != nil {
+		return err
+	}
+	known := max(s.bounds.get(shard), g.opts.MinIndex)
+	if log == nil {
+		if known > 0 {
+			return corruptStore(op, s.dir, nil, "the log of shard %s is gone, and it had reached index %d; restore the shard from a backup or a replica", shard, known)
+		}
+		if err := bootstrap(s.db, shard, g.opts.Node); err != nil {
+			return diskError(op, err, "cannot make shard %s", shard)
+		}
+		if s.latch.cause() != nil {
+			return s.Err()
+		}
+		if log, err = loadGroupLog(s.db, s.dir, shard); err != nil {
+			return err
+		}
+	}
+	g.log, g.hard = log, log.hard
+	if err := g.check(op, known); err != nil {
+		return err
+	}
+	return g.start(op)
+}
+
+// check holds the log against all that is known of it.
+func (g *Group) check(op string, known uint64) error {
+	l := g.log
+	if l.voters[0] != g.opts.Node.Uint64() {
+		return fault.New(op, fault.Invalid, "shard %s belongs to node %d, not to node %s", l.shard, l.voters[0], g.opts.Node)
+	}
+	if known = max(known, l.hard.commit, l.checkpoint); l.last < known {
+		return l.corrupt(nil, "its log ends at index %d and had reached index %d: acknowledged entries are lost", l.last, known)
+	}
+	if l.checkpoint != 0 && l.checkpoint < l.truncated {
+		return l.corrupt(nil, "its log begins at index %d, after the checkpoint at index %d", l.truncated+1, l.checkpoint)
+	}
+	return nil
+}
+
+// start makes the raft node and asks it to lead.
+func (g *Group) start(op string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = g.log.corrupt(fmt.Errorf("%v", r), "its log does not start")
+		}
+	}()
+	applied := max(g.log.checkpoint, g.log.truncated)
+	g.applied.Store(applied)
+	g.node, err = raft.NewRawNode(&raft.Config{
+		ID:                        g.opts.Node.Uint64(),
+		ElectionTick:              10,
+		HeartbeatTick:             1,
+		Storage:                   g.log,
+		Applied:                   applied,
+		MaxSizePerMsg:             maxBatchBytes,
+		MaxCommittedSizePerReady:  maxBatchBytes,
+		MaxInflightMsgs:           64,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		DisableProposalForwarding: true, // records are sealed by the leader
+		Logger:                    raftLogger{g.store.logger},
+	})
+	if err == nil {
+		// A group of one needs no clock: it elects itself, and nobody can
+		// take the lead from it. With more members, a ticker calls node.Tick.
+		err = g.node.Campaign()
+	}
+	if err != nil {
+		return fault.Wrap(op, fault.Internal, err, "shard %s does not start", g.opts.Shard)
+	}
+	return nil
+}
+
+// Propose puts data into the log and returns the result of applying it.
+// Errors before it entered the log, so that nothing happened: Timeout,
+// Canceled, Unavailable (too much is waiting), TooLarge, Closed, Stopped and
+// DiskFull. After: OutcomeUnknown, when ctx ended or the group stopped.
+// Proposals of one goroutine enter the log in order. Data is not kept.
+func (g *Group) Propose(ctx context.Context, data []byte) (any, error) {
+	const op = "propose"
+	if ctx.Err() != nil {
+		return nil, fault.OfContext(op, ctx)
+	}
+	p := proposals.Get().(*proposal)
+	if err := g.enqueue(op, p, data); err != nil {
+		return nil, err
+	}
+	select {
+	case o := <-p.result:
+		return g.recycle(p, o)
+	case <-ctx.Done():
+	}
+	if g.withdraw(p) {
+		return nil, fault.OfContext(op, ctx)
+	}
+	select {
+	case o := <-p.result: // both happened
+		return g.recycle(p, o)
+	default:
+		return nil, fault.Wrap(op, fault.OutcomeUnknown, ctx.Err(), "shard %s: gave up waiting for a write that had entered the log; it may take effect", g.opts.Shard)
+	}
+}
+
+// recycle keeps a finished proposal for the next one.
+func (g *Group) recycle(p *proposal, o outcome) (any, error) {
+	p.data = nil
+	proposals.Put(p)
+	return o.result, o.err
+}
+
+// ProposeAsync is Propose without blocking: done is called once with the
+// outcome, by the goroutine that applies, and must not block. It is called
+// before ProposeAsync returns when the proposal is refused.
+func (g *Group) ProposeAsync(data []byte, done func(result any, err error)) {
+	if err := g.enqueue("propose", &proposal{done: done}, data); err != nil {
+		done(nil, err)
+	}
+}
+
+// enqueue copies data into p and queues it.
+func (g *Group) enqueue(op string, p *proposal, data []byte) error {
+	if len(data) > g.opts.MaxEntryBytes {
+		return fault.New(op, fault.TooLarge, "%d bytes of data in one proposal; the limit is %d", len(data), g.opts.MaxEntryBytes)
+	}
+	p.data = make([]byte, proposerLen+len(data))
+	copy(p.data[proposerLen:], data)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.refusal(op); err != nil {
+		return err
+	}
+	if n := int64(len(p.data)); g.queued > 0 && g.queued+n > g.opts.MaxQueuedBytes {
+		return fault.New(op, fault.Unavailable, "shard %s: %d bytes wait to be written already; try again", g.opts.Shard, g.queued)
+	}
+	g.number++
+	p.number = g.number
+	copy(p.data, g.session[:])
+	binary.LittleEndian.PutUint64(p.data[8:], p.number)
+	g.queue = append(g.queue, p)
+	g.queued += int64(len(p.data))
+	if len(g.queue) == 1 {
+		g.work.Signal()
+	}
+	return nil
+}
+
+// refusal returns why the group takes no calls, or nil. g.mu is held.
+func (g *Group) refusal(op string) error {
+	switch {
+	case g.store.latch.cause() != nil:
+		return g.store.stopped(op)
+	case g.err != nil:
+		return fault.Wrap(op, fault.Stopped, g.err, "shard %s stopped", g.opts.Shard)
+	case g.closing:
+		return fault.New(op, fault.Closed, "shard %s is closed", g.opts.Shard)
+	}
+	return nil
+}
+
+// withdraw takes a proposal out of the queue; false when it has left it.
+func (g *Group) withdraw(p *proposal) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, q := range g.queue {
+		if q == p {
+			g.queue = append(g.queue[:i], g.queue[i+1:]...)
+			g.queued -= int64(len(p.data))
+			return true
+		}
+	}
+	return false
+}
+
+// Applied returns the index of the last entry that was applied.
+func (g *Group) Applied() uint64 { return g.applied.Load() }
+
+// ReadIndex returns once the state machine has applied all that was
+// acknowledged before the call. The leader of a group of one acknowledges
+// only what it has applied, so there is nothing to wait for. Errors: Timeout,
+// Canceled, Closed, Stopped.
+func (g *Group) ReadIndex(ctx context.Context) error {
+	const op = "read"
+	if ctx.Err() != nil {
+		return fault.OfContext(op, ctx)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refusal(op)
+}
+
+// LogBytes returns the bytes of the entries after the last checkpoint, up to
+// 64 KiB too many.
+func (g *Group) LogBytes() int64 { return g.log.bytes() }
+
+// Close finishes what is in flight and queued, stops the group and lets it be
+// opened again. It saves no checkpoint. It returns why the group had stopped
+// before, if it had. It is idempotent.
+func (g *Group) Close() error {
+	g.mu.Lock()
+	g.closing = true
+	g.work.Signal()
+	g.mu.Unlock()
+	<-g.done
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// wake makes the loop look at the store's state.
+func (g *Group) wake() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.work.Signal()
+}

@@ -1,0 +1,393 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"kimberlite/internal/disk"
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+)
+
+// StoreOptions says where a store is.
+type StoreOptions struct {
+	// FS is the filesystem; nil means [disk.OS].
+	FS disk.FS
+	// Dir is the store's own directory; it is made when missing.
+	Dir string
+	// Logger hears of trouble; nil discards it.
+	Logger *slog.Logger
+	// MemTableBytes is how much of the log the engine collects in memory
+	// before it writes a table; two of that size can be in memory. 0 means
+	// 8 MiB; the engine starts with 256 KiB and doubles as it is used.
+	MemTableBytes int
+}
+
+const (
+	defaultMemTableBytes = 8 << 20
+	blockCacheBytes      = 8 << 20
+	maxOpenTables        = 128
+)
+
+// Store is the log of all groups on one node: one engine, one write-ahead
+// log, so that one sync makes the entries of many groups durable. All methods
+// are safe for concurrent use.
+type Store struct {
+	dir    string
+	logger *slog.Logger
+	latch  *latch
+	db     *pebble.DB
+	lock   *pebble.Lock
+	bounds *bounds
+
+	mu      sync.Mutex // guards groups, closing, users
+	groups  map[ident.ShardID]*Group
+	closing bool
+	users   sync.WaitGroup // calls and group loops that use db; none begins once closing
+	// stuck is set when the engine panicked: its locks may be held for ever.
+	stuck bool
+
+	down     sync.Once // closes db
+	downErr  error
+	closed   sync.Once // releases the rest
+	closeErr error
+}
+
+// OpenStore opens the store in o.Dir and takes it for this process. Errors:
+// InUse when another holder has it, Corruption naming the file when it is
+// damaged, Incompatible when another version wrote it, DiskFull or Stopped
+// when the disk refuses a write.
+func OpenStore(o StoreOptions) (*Store, error) {
+	const op = "open replicated log"
+	if o.FS == nil {
+		o.FS = disk.OS{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MemTableBytes <= 0 {
+		o.MemTableBytes = defaultMemTableBytes
+	}
+	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, diskError(op, err, "cannot make %s", o.Dir)
+	}
+	s := &Store{dir: o.Dir, logger: o.Logger, groups: map[ident.ShardID]*Group{}}
+	s.latch = &latch{}
+	g := &guard{FS: engineFS(o.FS), latch: s.latch, dir: o.Dir, walLimit: 2*int64(o.MemTableBytes) + walStep}
+	var err error
+	if s.lock, err = pebble.LockDirectory(o.Dir, g.FS); err != nil {
+		return nil, lockError(op, o.Dir, err)
+	}
+	if err := s.open(o, g); err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	s.latch.arm(func() { go s.abandon() })
+	return s, nil
+}
+
+// open opens what lies below the lock.
+func (s *Store) open(o StoreOptions, g *guard) error {
+	const op = "open replicated log"
+	var err error
+	if s.bounds, err = openBounds(o.FS, o.Dir, false); err != nil {
+		if fault.Is(err, fault.Corruption) {
+			return err
+		}
+		return diskError(op, err, "cannot open %s", filepath.Join(o.Dir, boundsName))
+	}
+	opts := engineOptions(g, s.logger, s.latch)
+	opts.MemTableSize = uint64(o.MemTableBytes)
+	opts.Lock = s.lock
+	if s.db, err = openEngine(o.Dir, opts, g); err == nil {
+		err = s.checkVersion()
+	}
+	if cause := s.latch.cause(); cause != nil {
+		err = diskError(op, cause, "the disk under %s refused a write", o.Dir)
+	}
+	if err != nil {
+		return errors.Join(err, s.closeEngine(), s.bounds.close(false))
+	}
+	return nil
+}
+
+// openEngine opens the engine, whose panics at bad files count as damage.
+func openEngine(dir string, opts *pebble.Options, g *guard) (db *pebble.DB, err error) {
+	const op = "open replicated log"
+	defer func() {
+		if r := recover(); r != nil {
+			err = corruptFile(op, dir, g, fmt.Errorf("%v", r))
+		}
+	}()
+	db, err = pebble.Open(dir, opts)
+	switch {
+	case err == nil:
+		return db, nil
+	case g.latch.cause() != nil:
+		return nil, diskError(op, g.latch.cause(), "the disk under %s refused a write", dir)
+	case strings.Contains(err.Error(), "format major version"):
+		return nil, fault.Wrap(op, fault.Incompatible, err, "%s was written by another version of Kimberlite; use that one", dir)
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) && errno != syscall.ENOENT && !pebble.IsCorruptionError(err) {
+		return nil, diskError(op, err, "the disk under %s refused a read", dir)
+	}
+	return nil, corruptFile(op, dir, g, err)
+}
+
+// engineOptions returns the engine's settings: small in memory, quiet, one
+// compaction at a time, no compression, since what it holds is ciphertext.
+func engineOptions(g *guard, logger *slog.Logger, l *latch) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          g,
+		Logger:                      engineLogger{logger, l},
+		FormatMajorVersion:          pebble.FormatWALSyncChunks,
+		CacheSize:                   blockCacheBytes,
+		MaxOpenFiles:                maxOpenTables,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       32,
+		LBaseMaxBytes:               64 << 20,
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { l.trip(err) },
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				e := fault.Corrupt("replicated log", i.Path, 0, "a table is damaged; restore the directory from a backup or a replica")
+				e.Err = i.Details
+				l.trip(e)
+			},
+		},
+	}
+	o.TargetFileSizes[0] = 8 << 20
+	o.FlushSplitBytes = 0
+	for i := range o.Levels {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+		o.Levels[i].BlockSize = 32 << 10
+	}
+	o.Experimental.FileCacheShards = 1
+	o.Experimental.ReadSamplingMultiplier = -1
+	// The scheduler without its ticker: with one compaction at a time there
+	// is no allowance that grows unseen, and an idle store costs no CPU.
+	o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	return o
+}
+
+// checkVersion compares the store's format with ours, or writes it into a new
+// store.
+func (s *Store) checkVersion() error {
+	const op = "open replicated log"
+	value, err := getValue(s.db, versionKey)
+	if err != nil {
+		return corruptStore(op, s.dir, err, "cannot read the format version")
+	}
+	if value == nil {
+		if err := s.db.Set(versionKey, encodeWords(versionKey, formatVersion), pebble.Sync); err != nil {
+			return diskError(op, err, "cannot write the format version")
+		}
+		return nil
+	}
+	return checkVersionValue(s.dir, value)
+}
+
+func checkVersionValue(dir string, value []byte) error {
+	const op = "open replicated log"
+	words, err := decodeWords(versionKey, value, 1)
+	if err != nil {
+		return corruptStore(op, dir, err, "the format version does not read")
+	}
+	if words[0] != formatVersion {
+		return fault.New(op, fault.Incompatible, "%s has format version %d and this program knows %d: use the version of Kimberlite that wrote it", dir, words[0], formatVersion)
+	}
+	return nil
+}
+
+// getValue returns a copy of a value, nil when there is none.
+func getValue(r pebble.Reader, key []byte) ([]byte, error) {
+	value, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{}, value...), closer.Close()
+}
+
+// getWords returns the words of a small record, nil when there is none.
+func getWords(r pebble.Reader, key []byte, n int) ([]uint64, error) {
+	value, err := getValue(r, key)
+	if err != nil || value == nil {
+		return nil, err
+	}
+	return decodeWords(key, value, n)
+}
+
+// Err returns why the store failed, nil while it works: DiskFull when the
+// disk was full, Stopped otherwise. A store that failed stays failed; close
+// it and open it again.
+func (s *Store) Err() error {
+	if cause := s.latch.cause(); cause != nil {
+		return diskError("replicated log", cause, "the store in %s failed and stopped", s.dir)
+	}
+	return nil
+}
+
+// stopped returns what calls on a failed store return.
+func (s *Store) stopped(op string) error {
+	return fault.Wrap(op, fault.Stopped, s.latch.cause(), "the replicated log in %s stopped when its disk failed; see to the disk, then open it again", s.dir)
+}
+
+// use enters a call that uses the engine; leave it by s.users.Done.
+func (s *Store) use(op string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.latch.cause() != nil {
+		return s.stopped(op)
+	}
+	if s.closing {
+		return fault.New(op, fault.Closed, "the replicated log in %s is closed", s.dir)
+	}
+	s.users.Add(1)
+	return nil
+}
+
+// abandon lets go of the engine after a failure: every group stops, and the
+// engine closes, since it would go on trying. It runs on a goroutine of its
+// own, which ends with the groups' loops.
+func (s *Store) abandon() {
+	s.logger.Error("replicated log stopped", "dir", s.dir, "error", s.latch.cause())
+	for _, g := range s.openGroups() {
+		g.wake()
+	}
+	_ = s.closeEngine()
+}
+
+func (s *Store) openGroups() []*Group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	groups := make([]*Group, 0, len(s.groups))
+	for _, g := range s.groups {
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// closeEngine closes the engine once nobody uses it.
+func (s *Store) closeEngine() error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.down.Do(func() {
+		s.users.Wait()
+		if s.db == nil || s.isStuck() {
+			return
+		}
+		s.downErr = s.db.Close()
+	})
+	return s.downErr
+}
+
+func (s *Store) isStuck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stuck
+}
+
+// Close closes the groups that are open, as [Group.Close] does, then the
+// store, and lets other holders open it. It returns the failure of a store
+// that failed. It is idempotent.
+func (s *Store) Close() error {
+	s.closed.Do(func() {
+		s.mu.Lock()
+		s.closing = true
+		s.mu.Unlock()
+		for _, g := range s.openGroups() {
+			_ = g.Close() // it repeats what Err says
+		}
+		err := s.closeEngine()
+		failed := s.Err()
+		if err != nil && failed == nil {
+			failed = diskError("close replicated log", err, "closing the store in %s failed", s.dir)
+		}
+		if err := s.bounds.close(failed == nil); err != nil && failed == nil {
+			failed = diskError("close replicated log", err, "closing the store in %s failed", s.dir)
+		}
+		if err := s.lock.Close(); err != nil && failed == nil {
+			failed = diskError("close replicated log", err, "closing the store in %s failed", s.dir)
+		}
+		s.closeErr = failed
+	})
+	return s.closeErr
+}
+
+// diskError returns the error for a disk that refused: DiskFull or Stopped.
+func diskError(op string, err error, format string, args ...any) error {
+	var known *fault.Error
+	if errors.As(err, &known) && known.Kind == fault.Corruption {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return fault.Wrap(op, fault.DiskFull, err, format+": the disk is full; make room and open it again", args...)
+	}
+	return fault.Wrap(op, fault.Stopped, err, format, args...)
+}
+
+// lockError returns the error for a lock that was not granted. The operating
+// system's refusal is a bare errno; one with a path is another failure.
+func lockError(op, dir string, err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return diskError(op, err, "cannot lock %s", dir)
+	}
+	return fault.Wrap(op, fault.InUse, err, "%s is in use by another process; stop that one first", dir)
+}
+
+// fileInText finds the engine's file names in its messages.
+var fileInText = regexp.MustCompile(`\b(\d{6,}\.(?:sst|log|blob)|MANIFEST-\d+|OPTIONS-\d+)\b`)
+
+// corruptFile names the damaged file: the one that the engine names, else the
+// one that it read last.
+func corruptFile(op, dir string, g *guard, err error) error {
+	file := dir
+	if name := fileInText.FindString(err.Error()); name != "" {
+		file = filepath.Join(dir, name)
+	} else if last := g.lastRead.Load(); last != nil {
+		file = *last
+	}
+	e := fault.Corrupt(op, file, 0, "the replicated log does not open; restore its directory from a backup or a replica")
+	e.Err = err
+	return e
+}
+
+// corruptStore is damage that no single file can be blamed for.
+func corruptStore(op, dir string, err error, format string, args ...any) error {
+	e := fault.Corrupt(op, dir, 0, format, args...)
+	e.Err = err
+	return e
+}
+
+// engineLogger passes the engine's errors on. Fatalf, by the engine's
+// contract, ends the process; here it stops the store, and the engine goes on
+// without a disk (see guard) until it is closed.
+type engineLogger struct {
+	logger *slog.Logger
+	latch  *latch
+}
+
+func (engineLogger) Infof(string, ...any) {}
+
+func (l engineLogger) Errorf(format string, args ...any) {
+	l.logger.Warn("replicated log: engine", "message", fmt.Sprintf(format, args...))
+}
+
+func (l engineLogger) Fatalf(format string, args ...any) {
+	l.latch.trip(fmt.Errorf(format, args...))
+}
