@@ -88,8 +88,8 @@ func (h *Head) SignWith(public ed25519.PublicKey, sign func(msg []byte) ([]byte,
 		return invalid("a head needs a tenant")
 	case !storable(h.Time):
 		return invalid("the head's time is outside of the years 1678 to 2262")
-	case h.TotalBytes < 0 || h.SegmentBytes < 0:
-		return invalid("a head's sizes are not negative")
+	case h.SegmentBytes < 0 || h.TotalBytes < h.SegmentBytes:
+		return invalid("a head's sizes are not negative, and a segment is no larger than the log")
 	}
 	h.PublicKey = public
 	signature, err := sign(h.signed())
