@@ -12,7 +12,7 @@ type tier struct {
 // listed and not there yet is fine.
 var tiers = []tier{
 	{"tests", []string{"internal/archtest"}},
-	{"doors", []string{"cmd/kimberlite", "internal/demo", "internal/bench", "kimberlite/driver", ""}},
+	{"doors", []string{"cmd/kimberlite", "internal/demo", "internal/bench", "driver", ""}},
 	{"node", []string{"internal/node", "internal/verify"}},
 	{"tenant", []string{"internal/tenant", "internal/shard"}},
 	{"I/O", []string{
