@@ -188,6 +188,7 @@ func (c *Cache) open(ctx context.Context, h *holder, env Envelope, ring *Ring, p
 // call reads a wrapped KEK and gives it to fn, as one of at most MaxCalls at
 // once and within CallTimeout.
 func (c *Cache) call(ctx context.Context, tenant ident.TenantID, generation ident.KeyGeneration, ring *Ring, fn func(context.Context, []byte) error) error {
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, c.options.CallTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -195,6 +196,9 @@ func (c *Cache) call(ctx context.Context, tenant ident.TenantID, generation iden
 	case c.calls <- struct{}{}:
 		defer func() { <-c.calls }()
 	case <-ctx.Done():
+		if caller.Err() != nil {
+			return fault.OfContext("open keys", caller).ForTenant(tenant)
+		}
 		return fault.New("open keys", fault.KeyUnavailable, "the key service did not answer in time: it serves %d calls already", c.options.MaxCalls).ForTenant(tenant)
 	}
 	blob, err := ring.Get(tenant, generation)

@@ -52,6 +52,9 @@ func (r *Ring) Damage() []Damage {
 func Inspect(fsys disk.FS, dir string) ([]Damage, error) {
 	const op = "check keyring"
 	highest, err := survey(fsys, dir, func(string) error { return nil })
+	if fault.Is(err, fault.Corruption) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Unavailable, err, "cannot read the keyring in %s", dir)
 	}

@@ -58,17 +58,25 @@ func (r *Ring) load() error {
 }
 
 // survey returns the highest number of a keyring file in dir, and calls
-// leftover for each file whose making was cut short.
+// leftover for each file whose making was cut short. Missing files count as
+// damage of their slots; it refuses when so many are missing that a stray file
+// is the likelier cause.
 func survey(fsys disk.FS, dir string, leftover func(path string) error) (highest int, err error) {
 	names, err := fsys.ReadDir(dir)
 	if err != nil {
 		return 0, err
 	}
+	present := 0
 	for _, name := range names {
-		highest = max(highest, parseFileName(name))
+		if number := parseFileName(name); number > 0 {
+			highest, present = max(highest, number), present+1
+		}
 		if strings.HasSuffix(name, fileSuffix+tmpSuffix) {
 			err = errors.Join(err, leftover(filepath.Join(dir, name)))
 		}
+	}
+	if highest > 2*present+8 {
+		return 0, fault.Corrupt("open keyring", filepath.Join(dir, fileName(highest)), 0, "%d keyring files are there and the last has number %d: most are missing, or that one does not belong here", present, highest)
 	}
 	return highest, err
 }

@@ -43,7 +43,7 @@ func (p Policy) Validate() error {
 // many texts, should be followed by another at now. A clock that went back
 // behind created does not rotate.
 func NeedsDEKRotation(created, now time.Time, seals uint64, p Policy) bool {
-	if p.MaxAge == 0 {
+	if p.MaxAge <= 0 {
 		p.MaxAge = DefaultMaxAge
 	}
 	if p.MaxSeals == 0 || p.MaxSeals > DefaultMaxSeals {

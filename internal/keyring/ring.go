@@ -17,7 +17,8 @@ import (
 type Options struct {
 	// FS is the filesystem.
 	FS disk.FS
-	// Dir is the directory of the keyring files; made when missing.
+	// Dir is the directory of the keyring files; made when missing. The
+	// directory that holds it is the caller's, and durable already.
 	Dir string
 }
 
