@@ -169,3 +169,28 @@ func WriteFileDurable(fsys FS, name string, data []byte, perm fs.FileMode) error
 	}
 	return fsys.SyncDir(filepath.Dir(name))
 }
+
+// MkdirAllDurable makes a directory and its missing parents, and makes their
+// names durable.
+func MkdirAllDurable(fsys FS, dir string, perm fs.FileMode) error {
+	var made []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		_, err := fsys.Stat(d)
+		if err == nil || d == filepath.Dir(d) {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		made = append(made, d)
+	}
+	if err := fsys.MkdirAll(dir, perm); err != nil {
+		return err
+	}
+	for _, d := range made {
+		if err := fsys.SyncDir(filepath.Dir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -76,8 +76,16 @@ func (n *Node) checkDir() error {
 	case len(names) == 0 && n.c.MustExist:
 		return fault.New("open", fault.NotFound, "%s is empty: it is not a data directory", n.c.Dir)
 	}
-	if err := n.c.FS.MkdirAll(n.c.Dir, 0o700); err != nil {
-		return fault.Wrap("open", fault.Unavailable, err, "cannot make the data directory %s", n.c.Dir)
+	return n.makeDirs()
+}
+
+// makeDirs makes the data directory and those in it that hold what must
+// survive a power loss.
+func (n *Node) makeDirs() error {
+	for _, d := range []string{"", "keyring", "replication", filepath.Join("shards", embeddedShard.String(), "tenants")} {
+		if err := disk.MkdirAllDurable(n.c.FS, filepath.Join(n.c.Dir, d), 0o700); err != nil {
+			return fault.Wrap("open", fault.Unavailable, err, "cannot make the data directory %s", n.c.Dir)
+		}
 	}
 	return nil
 }
@@ -92,7 +100,7 @@ func looksLikeData(names []string) bool {
 	}
 	for _, name := range names {
 		switch name {
-		case lockFile, defaultKeyFile, settingsFile + ".tmp", "keyring":
+		case lockFile, defaultKeyFile, settingsFile + ".tmp", "keyring", "replication", "shards":
 		default:
 			return false
 		}

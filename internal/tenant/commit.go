@@ -95,7 +95,10 @@ func (w *writer) sealRecord(p *record.Payload) ([]byte, projection.Applied, erro
 	if err != nil {
 		return nil, none, err
 	}
-	cursor := w.rt.log.CursorFor(size)
+	cursor := w.rt.log.NextCursor()
+	if segment != cursor.Segment {
+		cursor = tenantlog.Cursor{Offset: pos.Next, Segment: segment, Byte: record.SegmentHeaderBytes}
+	}
 	return rec, projection.Applied{
 		Next: pos.Next.Next(), LastHash: hash, Segment: cursor.Segment.Uint64(), Byte: cursor.Byte,
 	}, nil

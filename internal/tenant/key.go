@@ -143,7 +143,11 @@ const dueEvery = 64
 
 // keysDue asks the rotation policy, once in a while.
 func (rt *Runtime) keysDue() bool {
-	if rt.dueAt.Add(1)%dueEvery != 1 && rt.m.o.Rotation.MaxSeals >= dueEvery {
+	every := uint64(dueEvery)
+	if limit := rt.m.o.Rotation.MaxSeals; limit > 0 {
+		every = min(every, limit)
+	}
+	if (rt.dueAt.Add(1)-1)%every != 0 {
 		return false
 	}
 	status, err := rt.m.KeyStatus(rt.id)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kimberlite/internal/disk"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/keyring"
@@ -114,7 +115,7 @@ func (rt *Runtime) projectionPath() string {
 
 func (rt *Runtime) tryProjection(ctx context.Context, limit int64) error {
 	dir := rt.m.o.Shard.TenantDir(rt.id)
-	if err := rt.m.o.FS.MkdirAll(dir, 0o700); err != nil {
+	if err := disk.MkdirAllDurable(rt.m.o.FS, dir, 0o700); err != nil {
 		return fault.Wrap("open", fault.Unavailable, err, "cannot make the directory of tenant %s", rt.id)
 	}
 	store, err := pagestore.Open(pagestore.Options{
