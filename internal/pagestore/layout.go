@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -266,11 +267,8 @@ func getEntries(b []byte, count int, slots uint64, nodes bool) ([]entry, error) 
 	return entries, nil
 }
 
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+// zeros is what nothing looks like.
+var zeros [PageSize]byte
+
+// allZero reports whether at most PageSize bytes are all zero.
+func allZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }

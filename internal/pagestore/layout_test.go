@@ -154,7 +154,7 @@ func FuzzDecodeHeader(f *testing.F) {
 	f.Add(b)
 	f.Add(make([]byte, PageSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) < rootHeader {
+		if len(b) < rootHeader || len(b) > PageSize {
 			return
 		}
 		h, err := decodeHeader(b)
