@@ -158,16 +158,6 @@ func openMaster(t testing.TB) kms.Provider {
 	return p
 }
 
-// osRing returns a ring on the real filesystem.
-func osRing(t testing.TB) (*Ring, string) {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "keyring")
-	r, err := Open(Options{FS: disk.OS{}, Dir: dir})
-	wantNil(t, err)
-	t.Cleanup(func() { _ = r.Close() })
-	return r, dir
-}
-
 func readOS(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -179,3 +169,5 @@ func readOS(t testing.TB, path string) []byte {
 func putSum(b *[slotSize]byte) {
 	binary.BigEndian.PutUint32(b[sumStart:], crc32.Checksum(b[:sumStart], castagnoli))
 }
+
+func crc32c(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
