@@ -30,7 +30,7 @@ type walk struct {
 	also record.Hash  // after a damaged record: what its trailer says
 	free bool         // after a gap: any hash will do
 	torn bool         // after a torn end: what follows is not looked at
-	lost bool         // after a file that was not read: its records are not known
+	lost bool         // after a file or its end that could not be read: which records it held is not known
 
 	total   int64  // the bytes of the segments before this one
 	file    string // the current segment
@@ -51,7 +51,6 @@ func newWalk(fsys disk.FS, dir string, tenant ident.TenantID, e Expect, progress
 		report: Report{Tenant: tenant},
 		last:   record.GenesisHash(tenant),
 		file:   segmentPath(dir, ident.Offset{}),
-		win:    window{buf: make([]byte, windowBytes)},
 	}
 }
 
@@ -89,13 +88,13 @@ func (w *walk) segment(base ident.Offset, last bool) error {
 		w.report.TornBytes += size
 		return nil
 	}
-	w.file, w.fileEnd = name, size
+	w.file, w.fileEnd, w.lost = name, size, false
 	w.win.open(f, name, size)
 	mine, err := w.segmentHeader(base, last)
 	if err == nil && mine {
 		err = w.records(last)
 	}
-	w.lost = !mine
+	w.lost = w.lost || !mine
 	w.total += size
 	w.win.reached = 0
 	w.tell(false)
@@ -109,7 +108,7 @@ func (w *walk) gap(name string, base ident.Offset) {
 	case base == w.next:
 		return
 	case w.lost && w.next.Before(base):
-		// The file in between was reported as a whole.
+		// The records in between were reported as damage.
 	case w.beyond():
 		w.tear(w.fileEnd)
 		return
@@ -157,7 +156,7 @@ func (w *walk) headerTime(h record.SegmentHeader) {
 		return // the walk meets the same error
 	}
 	first, _, err := record.ParseHeader(b)
-	if err == nil && !first.Time.Equal(h.Time) {
+	if err == nil && first.Offset == h.Base && !first.Time.Equal(h.Time) {
 		w.damage(56, h.Base, "the segment's header does not hold its first record's time")
 	}
 }
@@ -263,6 +262,7 @@ func (w *walk) meet(m *milestone, file string, at int64) {
 	switch {
 	case p.LastHash != w.last && p.LastHash != w.also: // the latter was reported
 		w.problem(file, at, lastOf(p), "the record's hash is not the one that %s holds", m.who)
+	case len(w.report.Problems) > 0: // damage before it moves what follows
 	case segmentPath(w.dir, p.Segment) != file || p.SegmentBytes != end || p.TotalBytes != w.total+end:
 		w.problem(file, at, lastOf(p), "the record is not at the place that %s holds", m.who)
 	}
@@ -292,6 +292,7 @@ func (w *walk) cut(at int64, last bool, what string) {
 		return
 	}
 	w.damage(at, w.next, what)
+	w.lost = true
 }
 
 // tear ends the walk at a torn end.
@@ -314,7 +315,7 @@ func (w *walk) resync(at int64) (int64, error) {
 			return 0, err
 		}
 		if len(b) < record.HeaderBytes {
-			w.free = true
+			w.lost = true
 			return w.fileEnd, nil
 		}
 		b = w.win.rest(from)

@@ -24,6 +24,9 @@ type window struct {
 }
 
 func (v *window) open(f disk.File, name string, size int64) {
+	if want := min(size, windowBytes); int64(len(v.buf)) < want {
+		v.buf = make([]byte, want)
+	}
 	v.file, v.name, v.size = f, name, size
 	v.start, v.held, v.reached = 0, nil, 0
 }
