@@ -76,3 +76,15 @@ func (t *Tenant) TableHash(ctx context.Context) ([32]byte, error) { return t.t.T
 // RebuildProjection throws the tenant's tables away and derives them from the
 // log again. Running reads end first; calls that come meanwhile wait.
 func (t *Tenant) RebuildProjection(ctx context.Context) error { return t.t.Rebuild(ctx) }
+
+// Check compiles one statement and runs nothing: it says what is wrong with
+// it, or nothing.
+func (t *Tenant) Check(ctx context.Context, sql string) error {
+	_, err := t.t.ReadOnly(ctx, sql)
+	return err
+}
+
+// ReadOnly says whether one statement only reads.
+func (t *Tenant) ReadOnly(ctx context.Context, sql string) (bool, error) {
+	return t.t.ReadOnly(ctx, sql)
+}

@@ -3,6 +3,7 @@ package kimberlite
 import (
 	"context"
 
+	"kimberlite/internal/fault"
 	"kimberlite/internal/tenant"
 )
 
@@ -60,3 +61,16 @@ func (x *Tx) Commit(ctx context.Context) (Result, error) {
 // Rollback undoes the transaction; after Commit it does nothing and returns
 // Closed, so that it can be deferred.
 func (x *Tx) Rollback() error { return x.x.Rollback() }
+
+// QueryReadOnly is Query for a statement that must not write: one that does
+// is refused with Denied.
+func (x *Tx) QueryReadOnly(ctx context.Context, sql string, args ...any) (*Rows, error) {
+	readOnly, err := x.x.ReadOnly(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	if !readOnly {
+		return nil, fault.New("query", Denied, "the statement writes, and the transaction may only read")
+	}
+	return x.Query(ctx, sql, args...)
+}

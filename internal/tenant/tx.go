@@ -294,3 +294,13 @@ func (x *Tx) finish(why error) {
 	}
 	x.t.leave()
 }
+
+// ReadOnly says whether one statement only reads.
+func (x *Tx) ReadOnly(ctx context.Context, sql string) (bool, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended != nil {
+		return false, x.ended
+	}
+	return x.rt.db.ReadOnly(ctx, sql)
+}
