@@ -42,8 +42,9 @@ func (a *Admission) SetLimits(l Limits) { a.limits.Store(&l) }
 func (a *Admission) Limits() Limits { return *a.limits.Load() }
 
 // Enter lets one operation in, which takes a slot until [Admission.Leave] and
-// one token. It returns TooManyOps or RateLimited, with Quota set, when one of
-// the two is lacking, and has then taken neither: do not call Leave.
+// one token. It returns RateLimited or TooManyOps, in this order and with Quota
+// set, when one of the two is lacking, and has then taken neither: do not call
+// Leave.
 func (a *Admission) Enter(now time.Time) error {
 	l := a.limits.Load()
 	if l.MaxOpsPerSec > 0 {
@@ -65,9 +66,6 @@ func (a *Admission) enterAtRate(l *Limits, now time.Time) (wait time.Duration, o
 	// The token is taken from a copy, since whoever is refused a slot must not
 	// have used a token; and the slot comes last, since a slot that is taken
 	// and given back could have refused somebody else meanwhile.
-	if l.MaxConcurrentOps > 0 && a.inFlight.Load() >= l.MaxConcurrentOps {
-		return 0, false
-	}
 	bucket := a.bucket
 	if wait, ok = bucket.Take(now, l.MaxOpsPerSec, 1); !ok {
 		a.bucket = bucket // refilled, nothing taken

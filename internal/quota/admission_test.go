@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,6 +143,34 @@ func TestManyGoroutinesNeverExceedALimit(t *testing.T) {
 	}
 	if a.InFlight() != 0 || a.Admitted() != uint64(admitted.Load()) || a.Admitted()+a.Refused() != goroutines*rounds {
 		t.Errorf("in flight %d, admitted %d, refused %d", a.InFlight(), a.Admitted(), a.Refused())
+	}
+}
+
+// TestSlotsHoldWithoutTheLock is for the path without a rate limit.
+func TestSlotsHoldWithoutTheLock(t *testing.T) {
+	t.Parallel()
+	const slots = 1 // two processors are enough to meet inside
+	a := NewAdmission(Limits{MaxConcurrentOps: slots})
+	var inside, over atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 40_000 {
+				if a.Enter(start) != nil {
+					runtime.Gosched()
+					continue
+				}
+				if inside.Add(1) > slots {
+					over.Add(1)
+				}
+				inside.Add(-1)
+				a.Leave()
+			}
+		})
+	}
+	wg.Wait()
+	if over.Load() > 0 {
+		t.Errorf("%d times more than %d operations were inside", over.Load(), slots)
 	}
 }
 
