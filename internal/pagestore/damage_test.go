@@ -286,6 +286,9 @@ func TestCutFileIsDetected(t *testing.T) {
 		if o.openErr == nil && o.state == last {
 			t.Fatalf("cut to %d of %d bytes: not noticed", size, used)
 		}
+		if o.openErr == nil && size >= rootSlots*PageSize {
+			t.Fatalf("cut to %d of %d bytes: not noticed by Open", size, used)
+		}
 	}
 	long := append(bytes.Clone(d.last()), bytes.Repeat([]byte{7}, 5000)...)
 	if o := d.try(t, long, func() string { return "a longer file" }); o.openErr != nil || o.state != last || len(o.broken) > 0 {

@@ -247,8 +247,28 @@ func (s *Store) verify(t testing.TB) {
 	if len(s.pinned) == 0 && len(s.old) != 0 {
 		t.Fatal("old pages without a snapshot")
 	}
+	kept := map[uint32]bool{0: true, 1: true}
+	for _, nodes := range s.nodes {
+		for _, at := range nodes {
+			kept[at.slot] = true
+		}
+	}
+	for _, slot := range s.dropped {
+		if kept[slot] || !s.slots.isKept(slot) {
+			t.Fatalf("slot %d was dropped, and is in use or not kept", slot)
+		}
+		kept[slot] = true
+	}
+	for _, at := range s.table {
+		if at.stored() && s.slots.isKept(at.slot) {
+			kept[at.slot] = true
+		}
+	}
 	free := uint32(0)
 	for slot := range s.slots.count {
+		if s.slots.isKept(slot) != kept[slot] {
+			t.Fatalf("slot %d: kept is %v, want %v", slot, s.slots.isKept(slot), kept[slot])
+		}
 		if s.slots.isLive(slot) != live[slot] {
 			t.Fatalf("slot %d is live for nobody", slot)
 		}

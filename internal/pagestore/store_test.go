@@ -67,6 +67,45 @@ func TestNewStoreHasNoFileBeforeFlush(t *testing.T) {
 	}
 }
 
+func TestLengthAloneIsFlushed(t *testing.T) {
+	e := newEnv(t)
+	s := e.open()
+	for i, pages := range []int64{3, 5, 400, 401, 2, 0} {
+		b := s.Begin()
+		check(t, b.Truncate(pages*PageSize))
+		check(t, b.Commit())
+		if s.Dirty() == 0 {
+			t.Fatal(i, "nothing to flush")
+		}
+		check(t, s.Flush())
+		check(t, s.Close())
+		s = e.open()
+		if s.Pages() != pages || !allBytesZero(state(t, s)) {
+			t.Fatal(i, s.Pages())
+		}
+	}
+}
+
+func allBytesZero(p []byte) bool { return bytes.Count(p, []byte{0}) == len(p) }
+
+func TestSpilledPagesOfANewStoreAreClearedAwayByTheNextOpen(t *testing.T) {
+	e := newEnv(t)
+	s := e.open()
+	for i := range 100 {
+		set(t, s, map[int]uint64{i: 1})
+	}
+	if _, err := e.fs.Stat(testPath + tmpSuffix); err != nil || s.FileBytes() == 0 {
+		t.Fatal("nothing was spilled", err)
+	}
+	check(t, s.Close())
+	if s = e.open(); s.Pages() != 0 {
+		t.Fatal("pages that were never flushed")
+	}
+	if _, err := e.fs.Stat(testPath + tmpSuffix); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
 func TestSnapshotDoesNotChange(t *testing.T) {
 	e := newEnv(t)
 	s := e.open()
