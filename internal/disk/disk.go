@@ -7,10 +7,19 @@
 // what the bytes mean.
 //
 // The rules that callers rely on, and that Mem enforces by losing what breaks
-// them: bytes are durable once File.Sync returned; a created, renamed or
-// removed name is durable once SyncDir of its directory returned. After Sync
-// returned an error the file's unsynced bytes are in doubt for good: calling
-// Sync again proves nothing.
+// them:
+//
+//   - Bytes and a length are durable once File.Sync returned. Until then any
+//     part of them may be, in any order, torn at any byte.
+//   - A created, renamed or removed name is durable once SyncDir of the
+//     directory that holds it returned; syncing a file does not keep its name.
+//     A rename inside one directory happens whole or not at all; one between
+//     two directories is two changes: sync the one that gains the name first.
+//   - A directory is a name in its parent. MkdirAll("a/b/c") that made all
+//     three is durable only after SyncDir of a's parent, of a and of b; and a
+//     file in c only after SyncDir of c as well. [MkdirAllDurable] does it.
+//   - After Sync returned an error the file's unsynced bytes are in doubt for
+//     good: they can still be read, and calling Sync again proves nothing.
 package disk
 
 import (
@@ -31,17 +40,19 @@ type FS interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// Remove removes a file or an empty directory.
 	Remove(name string) error
-	// RemoveAll removes a tree; a missing one is no error.
+	// RemoveAll removes a tree; a missing one is no error. A power loss before
+	// SyncDir of its parent can leave any part of it.
 	RemoveAll(name string) error
 	// Rename moves a file over another, atomically.
 	Rename(from, to string) error
-	// MkdirAll makes a directory and its parents, and syncs nothing.
+	// MkdirAll makes a directory and its missing parents, and syncs nothing:
+	// each parent that gained a name needs SyncDir.
 	MkdirAll(dir string, perm fs.FileMode) error
 	// ReadDir returns the names in a directory, sorted.
 	ReadDir(dir string) ([]string, error)
 	// Stat describes a file or directory.
 	Stat(name string) (fs.FileInfo, error)
-	// SyncDir makes the names in a directory durable.
+	// SyncDir makes the names in a directory durable, not what they hold.
 	SyncDir(dir string) error
 	// FreeBytes returns the room left for this process where dir lies.
 	FreeBytes(dir string) (uint64, error)
@@ -171,7 +182,8 @@ func WriteFileDurable(fsys FS, name string, data []byte, perm fs.FileMode) error
 }
 
 // MkdirAllDurable makes a directory and its missing parents, and makes their
-// names durable.
+// names durable. A parent that exists counts as durable: it is no help against
+// one that somebody else is making right now and has not synced yet.
 func MkdirAllDurable(fsys FS, dir string, perm fs.FileMode) error {
 	var made []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
