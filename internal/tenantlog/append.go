@@ -3,6 +3,7 @@ package tenantlog
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"kimberlite/internal/fault"
@@ -79,6 +80,10 @@ func (l *Log) roll(h record.Header) error {
 		if err != nil {
 			return ioFault(err, "make", l.o.Dir)
 		}
+		// A process that died may have made the directory and the tenant's
+		// above it without syncing their names: sync them whoever made them.
+		parent := filepath.Dir(l.o.Dir)
+		l.made = append(l.made, filepath.Dir(parent), parent)
 	}
 	name := segmentPath(l.o.Dir, h.Offset)
 	// O_EXCL: Open removed what was beyond the position, so a file of this
