@@ -2,6 +2,7 @@ package pagestore
 
 import (
 	"slices"
+	"syscall"
 
 	"kimberlite/internal/fault"
 )
@@ -81,7 +82,7 @@ func (b *Batch) WriteAt(p []byte, off int64) (int, error) {
 		return 0, b.endedError()
 	case off < 0:
 		return 0, fault.New("page write", fault.Invalid, "a negative offset")
-	case off+int64(len(p)) > MaxPages*PageSize:
+	case off > MaxPages*PageSize-int64(len(p)):
 		return 0, fault.New("page write", fault.TooLarge, "a projection has at most %d pages", MaxPages)
 	}
 	for done := 0; done < len(p); {
@@ -186,7 +187,7 @@ func (b *Batch) Commit() error {
 		next.header.Store(b.header())
 		s.publish(next, func() { b.apply(next.sequence) })
 	}
-	crowded := len(s.memory)+s.oldFrames > s.o.MaxDirtyPages
+	crowded := s.resident() > max(s.o.MaxDirtyPages, s.spillAt)
 	s.mu.Unlock()
 	if crowded {
 		s.spill()
@@ -243,9 +244,16 @@ func (b *Batch) endedError() error {
 }
 
 // makeRoom spills the batch's pages when there are too many in memory. While
-// the disk is full it lets them grow up to a hard limit.
+// the disk is full it lets them grow up to a hard limit, and refuses more when
+// committed pages have reached theirs.
 func (b *Batch) makeRoom() error {
 	limit := b.s.o.MaxDirtyPages
+	if b.s.overfull.Load() {
+		b.s.spill()
+		if b.s.overfull.Load() {
+			return b.s.accessError("page write", syscall.ENOSPC)
+		}
+	}
 	if b.resident < max(limit, b.retry) {
 		return nil
 	}

@@ -250,11 +250,28 @@ func TestFullDiskRefusesGrowthAndRecoversWhenSpaceReturns(t *testing.T) {
 		t.Fatal(b.resident, "pages in memory")
 	}
 	b.Discard()
-	set(t, s, map[int]uint64{1: 4})
+	for i := 0; !s.overfull.Load(); i++ {
+		if i > hardFactor*e.max {
+			t.Fatal(s.resident(), "committed pages in memory")
+		}
+		set(t, s, map[int]uint64{i: 4})
+	}
+	_, err = s.Begin().WriteAt(content(9), 0)
+	wantKind(t, err, fault.DiskFull)
+	s.batch.Discard()
+	s.verify(t)
 	wantKind(t, s.Flush(), fault.DiskFull)
 	s.verify(t)
 	want := state(t, s)
 	mem.SetCapacity(1 << 30)
+	set(t, s, map[int]uint64{})
+	b = s.Begin()
+	_, err = b.WriteAt(content(9), 0) // spills what it can now
+	check(t, err)
+	b.Discard()
+	if s.resident() > e.max {
+		t.Fatal(s.resident(), "committed pages in memory")
+	}
 	check(t, s.Flush())
 	check(t, s.Close())
 	s = e.open()

@@ -296,6 +296,18 @@ func TestCutFileIsDetected(t *testing.T) {
 	}
 }
 
+func TestCutFileOfFewPagesIsDetectedByOpen(t *testing.T) {
+	e := newEnv(t)
+	s := e.open()
+	set(t, s, map[int]uint64{0: 1, 1: 1, 2: 1})
+	check(t, s.Flush())
+	check(t, s.Close())
+	e.put(e.bytes()[:s.FileBytes()-1])
+	_, err := e.tryOpen()
+	wantKind(t, err, fault.Corruption)
+	wantPlace(t, err, s.FileBytes()-PageSize, func() string { return "cut by a byte" })
+}
+
 func TestRootOfAnotherFileIsRefused(t *testing.T) {
 	d, other := newDamageSample(t), newDamageSample(t)
 	for slot := range rootSlots {

@@ -247,6 +247,11 @@ func (s *Store) verify(t testing.TB) {
 	if len(s.pinned) == 0 && len(s.old) != 0 {
 		t.Fatal("old pages without a snapshot")
 	}
+	for _, v := range s.pinned {
+		if v.pins.Load() == 0 {
+			t.Fatalf("version %d is kept for no snapshot", v.sequence)
+		}
+	}
 	kept := map[uint32]bool{0: true, 1: true}
 	for _, nodes := range s.nodes {
 		for _, at := range nodes {

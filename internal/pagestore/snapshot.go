@@ -45,7 +45,7 @@ func (sn *Snapshot) ReadAt(p []byte, off int64) (int, error) {
 	if sn.released.Load() {
 		return 0, fault.New("page read", fault.Closed, "the snapshot was released")
 	}
-	if off >= 0 && off+int64(len(p)) <= headerSize && sn.v.pages > 0 {
+	if off >= 0 && off <= headerSize-int64(len(p)) && sn.v.pages > 0 {
 		return sn.readHeader(p, off)
 	}
 	return readRange(p, off, sn.Size(), func(page uint32, part []byte, from int) error {

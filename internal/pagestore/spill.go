@@ -13,7 +13,7 @@ func byPage(a, b item) int { return cmp.Compare(a.page, b.page) }
 // they stay in memory, and a failed disk stops the store for later calls.
 func (s *Store) spill() {
 	s.mu.RLock()
-	resident := len(s.memory) + s.oldFrames
+	resident := s.resident()
 	s.mu.RUnlock()
 	// A Flush under way writes the same pages. Wait for it only when memory
 	// has really run over.
@@ -32,6 +32,9 @@ func (s *Store) spill() {
 	s.settle(items, err == nil)
 }
 
+// resident counts the committed pages in memory. The caller holds mu.
+func (s *Store) resident() int { return len(s.memory) + s.oldFrames }
+
 // victims picks the pages to spill and holds their frames, so that they are
 // not wiped while they are sealed. It takes an eighth more than it must, so
 // that the next commits need not spill again.
@@ -41,7 +44,7 @@ func (s *Store) victims() []item {
 	if s.closed || s.failed != nil {
 		return nil
 	}
-	excess := len(s.memory) + s.oldFrames - s.o.MaxDirtyPages + s.o.MaxDirtyPages/8
+	excess := s.resident() - s.o.MaxDirtyPages + s.o.MaxDirtyPages/8
 	var items []item
 	if s.oldFrames > 0 {
 		items = s.oldItems()
@@ -108,6 +111,11 @@ func (s *Store) settle(items []item, written bool) {
 			s.move(it)
 		}
 	}
+	s.spillAt = 0
+	if !written {
+		s.spillAt = s.resident() + s.o.MaxDirtyPages/4
+	}
+	s.overfull.Store(s.resident() >= hardFactor*s.o.MaxDirtyPages)
 }
 
 // move makes the owner of a frame refer to the slot that it was written to.

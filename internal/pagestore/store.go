@@ -53,7 +53,7 @@ type Options struct {
 const defaultMaxDirtyPages = 256
 
 // hardFactor is by how much MaxDirtyPages may be overstepped while the disk is
-// full, before a batch is refused.
+// full, by committed pages and by those of a batch, before a batch is refused.
 const hardFactor = 8
 
 const tmpSuffix = ".tmp"
@@ -90,6 +90,9 @@ type Store struct {
 	old map[uint32][]oldCell
 	// oldFrames is how many of them are in memory.
 	oldFrames int
+	// spillAt is at how many pages in memory spilling is tried again after it
+	// found the disk full; 0 when it did not.
+	spillAt int
 	// held are frames being sealed without the lock; true once let go of.
 	held  map[*frame]bool
 	slots slots
@@ -104,6 +107,9 @@ type Store struct {
 	closed            bool
 
 	fileBytes atomic.Int64 // the file's length
+	// overfull says that committed pages in memory have reached the hard
+	// limit, since the disk is full.
+	overfull atomic.Bool
 }
 
 // Open opens the store at o.Path. A store that does not exist is empty; its

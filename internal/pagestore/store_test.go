@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"testing"
 
+	"kimberlite/internal/disk"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 )
@@ -240,14 +242,22 @@ func TestBadCallsAreRefused(t *testing.T) {
 	wantKind(t, b.Truncate((MaxPages+1)*PageSize), fault.TooLarge)
 	_, err = b.WriteAt([]byte{1}, -1)
 	wantKind(t, err, fault.Invalid)
-	_, err = b.WriteAt([]byte{1}, MaxPages*PageSize)
-	wantKind(t, err, fault.TooLarge)
+	for _, off := range []int64{MaxPages * PageSize, math.MaxInt64} {
+		_, err = b.WriteAt([]byte{1}, off)
+		wantKind(t, err, fault.TooLarge)
+		if n, err := s.Snapshot().ReadAt(make([]byte, 50), off); n != 0 || err != io.EOF {
+			t.Fatal(n, err)
+		}
+	}
 	check(t, b.Commit())
 	wantKind(t, b.Commit(), fault.Closed)
 	_, err = b.WriteAt([]byte{1}, 0)
 	wantKind(t, err, fault.Closed)
 	b.Discard()
 	set(t, s, map[int]uint64{0: 1, 1: 1})
+	if n, err := s.Snapshot().ReadAt(make([]byte, 50), math.MaxInt64); n != 0 || err != io.EOF {
+		t.Fatal(n, err)
+	}
 	sn, b := s.Snapshot(), s.Begin()
 	check(t, s.Close())
 	check(t, s.Close())
@@ -305,4 +315,28 @@ func TestAnotherTenantsFileDoesNotOpen(t *testing.T) {
 	// Not even with the same keys.
 	_, err = Open(Options{FS: e.fs, Path: testPath, Tenant: other, Keys: e.keys})
 	wantKind(t, err, fault.Corruption)
+}
+
+func TestRealFilesHoldWhatWasFlushed(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *Store {
+		s, err := Open(Options{FS: disk.OS{}, Path: dir + "/projection.db", Tenant: testTenant, Keys: newTestKeys(testTenant), MaxDirtyPages: 8})
+		check(t, err)
+		return s
+	}
+	s := open()
+	for round := range uint64(3) {
+		for i := range 40 {
+			set(t, s, map[int]uint64{0: round, i: round, i + 340: round})
+		}
+		check(t, s.Flush())
+		want := state(t, s)
+		check(t, s.Close())
+		s = open()
+		s.verify(t)
+		if !bytes.Equal(state(t, s), want) {
+			t.Fatal("round", round)
+		}
+	}
+	check(t, s.Close())
 }

@@ -296,6 +296,22 @@ func TestHugeBatchStaysOutOfMemoryAndOutOfFlush(t *testing.T) {
 	}
 }
 
+func TestHotPagesStayInMemory(t *testing.T) {
+	e := newEnv(t)
+	s := e.open()
+	for i := range 200 {
+		set(t, s, map[int]uint64{0: uint64(i), 1: uint64(i), 2 + i: 1})
+	}
+	for page := range uint32(2) {
+		if s.memory[page].frame == nil {
+			t.Fatal("page", page, "was spilled, which every commit writes")
+		}
+	}
+	if s.resident() > e.max {
+		t.Fatal(s.resident(), "pages in memory")
+	}
+}
+
 func TestFileIsShortenedWhenItsEndIsFree(t *testing.T) {
 	e := newEnv(t)
 	s := e.open()
