@@ -1,0 +1,261 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+)
+
+// conn is one connection to SQLite with its file, authorizer and prepared
+// statements. It is used by one goroutine at a time.
+type conn struct {
+	db     *sqlite3.Conn
+	file   *file
+	tenant ident.TenantID
+	limits *Limits
+	// pageLimit is the projection's limit in bytes, for error messages.
+	pageLimit *atomic.Int64
+	auth      authorizer
+	cache     stmtCache
+	internal  map[string]*sqlite3.Stmt
+	// dead says that the connection broke down and must only be closed.
+	dead bool
+}
+
+// close gives the connection's memory back, whatever state it is in.
+func (c *conn) close() {
+	defer func() {
+		_ = recover() // SQLite broke down before: there is nothing left to save
+		c.file.release()
+	}()
+	c.cache.clear()
+	for len(c.internal) > 0 {
+		for sql, s := range c.internal {
+			delete(c.internal, sql)
+			_ = s.Close() // reports the statement's last error, which was dealt with
+		}
+	}
+	for s := range c.db.Stmts() {
+		_ = s.Reset() // likewise
+	}
+	for {
+		last := c.anyStmt()
+		if last == nil {
+			break
+		}
+		_ = last.Close() // likewise
+	}
+	_ = c.db.Close() // a connection without statements closes
+}
+
+func (c *conn) anyStmt() *sqlite3.Stmt {
+	for s := range c.db.Stmts() {
+		return s
+	}
+	return nil
+}
+
+// prepared is a statement of a client, compiled under the authorizer.
+type prepared struct {
+	stmt *sqlite3.Stmt
+	sql  string
+	info stmtInfo
+	// readOnly is SQLite's own judgement.
+	readOnly bool
+	params   params
+	busy     bool
+	used     uint64 // when it was used last, in uses of the cache
+}
+
+// prepare compiles the first statement of a client's text. It returns nil
+// when there is none. tail is what follows it. The caller has set the guard.
+func (c *conn) prepare(op, sql string) (p *prepared, tail string, err error) {
+	if p := c.cache.take(sql); p != nil {
+		return p, "", nil
+	}
+	if err := c.checkText(op, sql); err != nil {
+		return nil, "", err
+	}
+	c.auth.begin()
+	stmt, tail, err := c.db.Prepare(sql)
+	if err != nil {
+		return nil, "", c.fail(op, sql, err)
+	}
+	info := c.auth.info
+	if stmt == nil {
+		return nil, tail, nil
+	}
+	p = &prepared{stmt: stmt, sql: sql, info: info, readOnly: stmt.ReadOnly(), busy: true}
+	if err := info.check(); err != nil {
+		_ = stmt.Close() // never run
+		return nil, "", err.ForTenant(c.tenant)
+	}
+	if strings.TrimSpace(tail) != "" {
+		p.info.once = true // its text is more than the statement
+	}
+	if p.params, err = readParams(stmt); err != nil {
+		_ = stmt.Close() // never run
+		return nil, "", err
+	}
+	return p, tail, nil
+}
+
+func (c *conn) checkText(op, sql string) error {
+	if len(sql) > c.limits.MaxStatementBytes {
+		return fault.New(op, fault.TooLarge, "the statement has %d bytes, the limit is %d", len(sql), c.limits.MaxStatementBytes).ForTenant(c.tenant)
+	}
+	if strings.IndexByte(sql, 0) >= 0 {
+		return fault.New(op, fault.Invalid, "the statement holds a NUL byte").ForTenant(c.tenant)
+	}
+	return nil
+}
+
+// prepareSingle compiles a text that must be exactly one statement.
+func (c *conn) prepareSingle(op, sql string) (*prepared, error) {
+	p, tail, err := c.prepare(op, sql)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		if strings.TrimSpace(tail) != "" {
+			return c.prepareSingle(op, tail)
+		}
+		return nil, fault.New(op, fault.SQL, "there is no statement in the text").ForTenant(c.tenant)
+	}
+	if err := c.checkTail(op, tail); err != nil {
+		c.release(p)
+		return nil, err
+	}
+	return p, nil
+}
+
+// checkTail refuses a second statement behind the first; only SQLite can tell
+// one from a comment.
+func (c *conn) checkTail(op, tail string) error {
+	for strings.TrimSpace(tail) != "" {
+		c.auth.begin()
+		stmt, rest, err := c.db.Prepare(tail)
+		if stmt != nil || err != nil {
+			_ = stmt.Close() // never run
+			c.auth.takeDenied()
+			return fault.New(op, fault.Invalid, "more than one statement: give them one at a time").ForTenant(c.tenant)
+		}
+		tail = rest
+	}
+	return nil
+}
+
+// release resets a statement and keeps it for the next time if it is worth
+// it.
+func (c *conn) release(p *prepared) {
+	if p == nil || !p.busy {
+		return
+	}
+	p.busy = false
+	if c.dead {
+		return // all goes with the connection
+	}
+	_ = p.stmt.Reset() // reports the error of the last step, which was dealt with
+	if p.params.large {
+		p.params.large = false
+		_ = p.stmt.ClearBindings() // cannot fail
+	}
+	if !c.cache.keep(p) {
+		_ = p.stmt.Close() // likewise
+	}
+}
+
+// exec runs one of our own statements to its end, outside a client's guard
+// and rules.
+func (c *conn) exec(sql string, args ...any) error {
+	s, err := c.own(sql, args)
+	if err != nil {
+		return err
+	}
+	defer c.asOurselves()()
+	return c.fail("projection", "", s.Exec())
+}
+
+// errStop ends each early and without an error.
+var errStop = errors.New("stop")
+
+// each runs one of our own statements and gives fn each row.
+func (c *conn) each(sql string, fn func(s *sqlite3.Stmt) error, args ...any) (err error) {
+	s, err := c.own(sql, args)
+	if err != nil {
+		return err
+	}
+	defer c.asOurselves()()
+	defer func() {
+		if resetErr := s.Reset(); err == nil {
+			err = c.fail("projection", "", resetErr)
+		}
+	}()
+	for s.Step() {
+		if err := fn(s); err == errStop { //nolint:errorlint // it is never wrapped
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return c.fail("projection", "", s.Err())
+}
+
+// own returns one of our own statements, prepared once, with args bound.
+func (c *conn) own(sql string, args []any) (*sqlite3.Stmt, error) {
+	c.db.SetInterrupt(context.Background())
+	s := c.internal[sql]
+	if s == nil {
+		defer c.asOurselves()()
+		var err error
+		if s, _, err = c.db.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT); err != nil {
+			return nil, c.fail("projection", sql, err)
+		}
+		if c.internal == nil {
+			c.internal = map[string]*sqlite3.Stmt{}
+		}
+		c.internal[sql] = s
+	}
+	for i, a := range args {
+		if err := bindValue(s, i+1, a); err != nil {
+			return nil, c.fail("projection", "", err)
+		}
+	}
+	return s, nil
+}
+
+// dropInternal closes our own statements whose number is not fixed.
+func (c *conn) dropInternal(sql string) {
+	if s := c.internal[sql]; s != nil {
+		delete(c.internal, sql)
+		_ = s.Close() // reports the statement's last error, which was dealt with
+	}
+}
+
+// asOurselves lifts the client's rules until the returned function is called.
+func (c *conn) asOurselves() func() {
+	old := c.auth.mode
+	c.auth.mode = ourselves
+	return func() { c.auth.mode = old }
+}
+
+// script runs our own statements, each once.
+func (c *conn) script(sql string) error {
+	c.db.SetInterrupt(context.Background())
+	defer c.asOurselves()()
+	return c.fail("projection", sql, c.db.Exec(sql))
+}
+
+// backTo undoes a savepoint and ends it.
+func (c *conn) backTo(savepoint string) error {
+	if err := c.exec("ROLLBACK TO " + savepoint); err != nil {
+		return err
+	}
+	return c.exec("RELEASE " + savepoint)
+}

@@ -1,0 +1,81 @@
+package projection
+
+import (
+	"context"
+	"sync"
+
+	"kimberlite/internal/fault"
+)
+
+// maxReadOnlyAnswers bounds how many answers are remembered.
+const maxReadOnlyAnswers = 256
+
+// readOnlyCache remembers which texts only read, for one state of the schema.
+type readOnlyCache struct {
+	mu      sync.Mutex // guards all below
+	schema  uint64
+	answers map[string]bool
+}
+
+func (r *readOnlyCache) get(sql string, schema uint64) (answer, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.schema != schema {
+		return false, false
+	}
+	answer, ok = r.answers[sql]
+	return answer, ok
+}
+
+func (r *readOnlyCache) set(sql string, schema uint64, answer bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answers == nil || r.schema != schema || len(r.answers) >= maxReadOnlyAnswers {
+		r.answers = map[string]bool{}
+		r.schema = schema
+	}
+	r.answers[sql] = answer
+}
+
+// ReadOnly says whether a text only reads: one statement, as compiled by
+// SQLite on the committed schema. A text of several statements counts as
+// writing. Errors are those of compiling it.
+func (d *DB) ReadOnly(ctx context.Context, sql string) (answer bool, err error) {
+	schema := d.schemaVersion.Load()
+	if answer, ok := d.readOnly.get(sql, schema); ok {
+		return answer, nil
+	}
+	r, err := d.Read(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer r.Release()
+	if err := r.connect(); err != nil {
+		return false, err
+	}
+	answer, err = r.readOnly(ctx, sql)
+	if err == nil && len(sql) <= maxCachedText {
+		d.readOnly.set(sql, schema, answer)
+	}
+	return answer, err
+}
+
+func (r *Reader) readOnly(ctx context.Context, sql string) (answer bool, err error) {
+	c := r.c
+	defer c.protect("sql", &err)
+	var g guard
+	g.start(ctx, r.d.limits.StatementTimeout)
+	c.db.SetInterrupt(&g)
+	p, tail, err := c.prepare("sql", sql)
+	if err != nil || p == nil {
+		return p == nil && err == nil, err
+	}
+	defer c.release(p)
+	if !p.readOnly {
+		return false, nil
+	}
+	if err := c.checkTail("sql", tail); fault.Is(err, fault.Invalid) {
+		return false, nil
+	}
+	return true, nil
+}

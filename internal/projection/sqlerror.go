@@ -1,0 +1,181 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"kimberlite/internal/fault"
+)
+
+// maxMessage is the longest text of SQLite that is passed on: it can quote
+// from the statement.
+const maxMessage = 300
+
+// fail turns an error of SQLite into one of ours. sql is the text that was
+// being compiled, or "". limit is the projection's limit in bytes, or 0.
+func (c *conn) fail(op, sql string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return c.classify(op, sql, err)
+}
+
+func (c *conn) classify(op, sql string, err error) error {
+	var known *fault.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	var code sqlite3.ErrorCode
+	if !errors.As(err, &code) {
+		return fault.Wrap(op, fault.Internal, err, "SQLite failed").ForTenant(c.tenant)
+	}
+	kept := c.file.takeError()
+	if denied := c.auth.takeDenied(); denied != nil {
+		return denied.ForTenant(c.tenant)
+	}
+	if kept != nil && storeCode(code) {
+		return c.storeError(op, kept)
+	}
+	return c.codeError(op, sql, code, err).ForTenant(c.tenant)
+}
+
+// storeCode says whether SQLite's code can come from the page store.
+func storeCode(code sqlite3.ErrorCode) bool {
+	switch code {
+	case sqlite3.IOERR, sqlite3.CANTOPEN, sqlite3.FULL, sqlite3.CORRUPT, sqlite3.NOTADB, sqlite3.READONLY, sqlite3.ERROR:
+		return true
+	}
+	return false
+}
+
+func (c *conn) storeError(op string, err error) error {
+	var e *fault.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return fault.Wrap(op, fault.Unavailable, err, "the projection's file failed").ForTenant(c.tenant)
+}
+
+func (c *conn) codeError(op, sql string, code sqlite3.ErrorCode, err error) *fault.Error {
+	message := messageOf(err)
+	switch code {
+	case sqlite3.INTERRUPT:
+		return c.interrupted(op)
+	case sqlite3.CONSTRAINT:
+		return fault.New(op, fault.Constraint, "%s", message)
+	case sqlite3.MISMATCH:
+		return fault.New(op, fault.Constraint, "%s: the value does not fit the column's type", message)
+	case sqlite3.TOOBIG:
+		return fault.New(op, fault.TooLarge, "%s: a value has at most %d bytes, a statement %d", message, c.limits.MaxValueBytes, c.limits.MaxStatementBytes)
+	case sqlite3.FULL:
+		return c.full(op)
+	case sqlite3.CORRUPT, sqlite3.NOTADB:
+		return c.malformed(op, message)
+	case sqlite3.AUTH, sqlite3.PERM, sqlite3.READONLY:
+		return fault.New(op, fault.Denied, "not allowed here: %s", message)
+	case sqlite3.RANGE, sqlite3.MISUSE:
+		return fault.New(op, fault.Invalid, "%s", message)
+	case sqlite3.ERROR, sqlite3.SCHEMA, sqlite3.ABORT:
+		return sqlError(op, sql, message, err)
+	}
+	return fault.New(op, fault.Internal, "SQLite failed: %s", message)
+}
+
+// malformed is damage that the page store could not see: SQLite's own
+// structures do not hold. It puts the projection in doubt.
+func (c *conn) malformed(op, message string) *fault.Error {
+	e := fault.New(op, fault.Corruption, "the projection is malformed (%s): remove its file, it is rebuilt from the log", message).ForTenant(c.tenant)
+	c.file.src.suspect(e)
+	return e
+}
+
+func (c *conn) full(op string) *fault.Error {
+	limit := c.pageLimit.Load()
+	if limit == 0 {
+		return fault.New(op, fault.TooLarge, "the projection has reached the most pages that a file can have")
+	}
+	e := fault.New(op, fault.QuotaExceeded, "the tables would grow over max_projections: delete data or raise the limit")
+	e.Quota = &fault.Quota{Limit: "max_projections", Value: limit, Usage: c.file.src.store.Pages() * pageBytes}
+	return e
+}
+
+// interrupted says why the guard ended a statement.
+func (c *conn) interrupted(op string) *fault.Error {
+	err := c.db.GetInterrupt().Err()
+	var known *fault.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, context.Canceled):
+		return fault.Wrap(op, fault.Canceled, err, "canceled before it took effect")
+	}
+	return fault.Wrap(op, fault.Timeout, context.DeadlineExceeded, "the statement ran longer than its limit of %s", c.limits.StatementTimeout)
+}
+
+// tooLargeTexts are beginnings or parts of SQLite's messages that tell of a
+// limit.
+var tooLargeTexts = []string{
+	"too many", "too large", "too big", "too deep", "too complex", "parser stack overflow",
+	"exceeds limit", "limit exceeded", "too long", "maximum recursion",
+}
+
+func sqlError(op, sql, message string, err error) *fault.Error {
+	kind := fault.SQL
+	lower := strings.ToLower(message)
+	for _, text := range tooLargeTexts {
+		if strings.Contains(lower, text) {
+			kind = fault.TooLarge
+		}
+	}
+	if strings.Contains(message, "VACUUM") {
+		return fault.New(op, fault.Unsupported, "VACUUM is not offered: the projection reuses its free pages")
+	}
+	e := fault.New(op, kind, "%s", message)
+	var detail *sqlite3.Error
+	if sql != "" && errors.As(err, &detail) {
+		if rest := detail.SQL(); rest != "" && len(rest) <= len(sql) {
+			at := len(sql) - len(rest)
+			e = fault.New(op, kind, "%s, at byte %d of the statement", message, at)
+			e.Position = int64(at)
+		}
+	}
+	return e
+}
+
+// messageOf returns SQLite's text without the prefixes that repeat its code.
+func messageOf(err error) string {
+	text := err.Error()
+	var x sqlite3.ExtendedErrorCode
+	if errors.As(err, &x) {
+		if rest, ok := strings.CutPrefix(text, x.Error()+": "); ok {
+			text = rest
+		}
+	}
+	text = strings.TrimPrefix(text, "sqlite3: ")
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
+	}
+	return text
+}
+
+// outOfMemory is the driver's panic for an allocation that failed.
+const outOfMemory = "sqlite3: out of memory"
+
+// protect is deferred around every use of a connection: the driver panics
+// when memory runs out, and a fault inside SQLite's machine surfaces as a
+// panic too. The connection is not used again.
+func (c *conn) protect(op string, errp *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.dead = true
+	if e, ok := p.(error); ok && e.Error() == outOfMemory {
+		*errp = fault.New(op, fault.TooLarge, "the statement needs more memory than a connection's %d bytes: sort or return less at a time", c.limits.MaxMemoryBytes).ForTenant(c.tenant)
+		return
+	}
+	*errp = fault.New(op, fault.Internal, "SQLite broke down: %v", p).ForTenant(c.tenant)
+}

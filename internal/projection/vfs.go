@@ -1,0 +1,285 @@
+package projection
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/vfs"
+
+	"kimberlite/internal/fault"
+	"kimberlite/internal/pagestore"
+)
+
+// vfsName is the name under which SQLite knows our file layer.
+const vfsName = "kimberlite"
+
+// fileSystem is SQLite's file layer: it opens the page stores that were
+// handed to it, each under a name that is good for one opening, and bounded
+// temporary files in memory. It never touches a disk.
+type fileSystem struct {
+	mu    sync.Mutex // guards files
+	files map[string]*file
+}
+
+var (
+	fileSystemOnce sync.Once
+	theFileSystem  = &fileSystem{files: map[string]*file{}}
+)
+
+// offer makes f open under the name it returns, once. The name cannot be
+// guessed, and means nothing any more once it has been opened or withdrawn.
+func (s *fileSystem) offer(f *file) string {
+	fileSystemOnce.Do(func() { vfs.Register(vfsName, s) })
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails: it ends the process
+	name := hex.EncodeToString(b[:])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[name] = f
+	return name
+}
+
+// take returns the file offered under a name, for the first caller only.
+func (s *fileSystem) take(name string) *file {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.files[name]
+	delete(s.files, name)
+	return f
+}
+
+// Open implements [vfs.VFS].
+func (s *fileSystem) Open(name string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
+	const temporary = vfs.OPEN_TEMP_DB | vfs.OPEN_TEMP_JOURNAL | vfs.OPEN_TRANSIENT_DB | vfs.OPEN_SUBJOURNAL
+	if flags&temporary != 0 && name == "" {
+		return &memoryFile{}, flags | vfs.OPEN_MEMORY, nil
+	}
+	if flags&vfs.OPEN_MAIN_DB == 0 {
+		return nil, flags, sqlite3.CANTOPEN
+	}
+	f := s.take(name)
+	if f == nil {
+		return nil, flags, sqlite3.CANTOPEN
+	}
+	// OPEN_MEMORY makes SQLite keep its rollback journal in memory.
+	return f, flags | vfs.OPEN_MEMORY, nil
+}
+
+// Delete implements [vfs.VFS]: there is never a file to delete.
+func (s *fileSystem) Delete(string, bool) error { return sqlite3.IOERR_DELETE_NOENT }
+
+// Access implements [vfs.VFS]: there is never a journal.
+func (s *fileSystem) Access(string, vfs.AccessFlag) (bool, error) { return false, nil }
+
+// FullPathname implements [vfs.VFS].
+func (s *fileSystem) FullPathname(name string) (string, error) { return name, nil }
+
+// source is one tenant's page store, as all of its connections share it.
+type source struct {
+	store *pagestore.Store
+	// doubt is the first damage that was found: from then on every call is
+	// refused with it.
+	doubt atomic.Pointer[fault.Error]
+}
+
+// suspect remembers damage.
+func (s *source) suspect(e *fault.Error) { s.doubt.CompareAndSwap(nil, e) }
+
+// err returns the damage found so far, or nil.
+func (s *source) err() error {
+	if e := s.doubt.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// file is a page store as one connection sees it. SQLite calls it from one
+// goroutine at a time. A reader reads from the snapshot that its shared lock
+// pins; a writer collects its changes in a batch, which the second phase of
+// SQLite's commit publishes and any other way of unlocking discards.
+type file struct {
+	src      *source
+	writer   bool
+	lock     vfs.LockLevel
+	snapshot *pagestore.Snapshot
+	batch    *pagestore.Batch
+	wrote    bool
+	// kept is the first error of the page store since the last takeError: the
+	// driver forgets it when SQLite makes its next call.
+	kept error
+}
+
+var (
+	_ vfs.FileLockState      = (*file)(nil)
+	_ vfs.FileCommitPhaseTwo = (*file)(nil)
+)
+
+// keep remembers an error of the page store and returns what SQLite is told.
+func (f *file) keep(err error, code sqlite3.ExtendedErrorCode) error {
+	if f.kept == nil {
+		f.kept = err
+	}
+	var e *fault.Error
+	if errors.As(err, &e) && e.Kind == fault.Corruption {
+		f.src.suspect(e)
+	}
+	return code
+}
+
+// takeError returns the error kept and forgets it.
+func (f *file) takeError() error {
+	err := f.kept
+	f.kept = nil
+	return err
+}
+
+// Close implements [vfs.File].
+func (f *file) Close() error {
+	f.release()
+	return nil
+}
+
+func (f *file) release() {
+	if f.batch != nil {
+		f.batch.Discard()
+		f.batch = nil
+	}
+	if f.snapshot != nil {
+		f.snapshot.Release()
+		f.snapshot = nil
+	}
+	f.lock = vfs.LOCK_NONE
+}
+
+// ReadAt implements [vfs.File].
+func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
+	switch {
+	case f.batch != nil:
+		n, err = f.batch.ReadAt(p, off)
+	case f.snapshot != nil:
+		n, err = f.snapshot.ReadAt(p, off)
+	default: // the header is read once without a lock, when SQLite opens
+		s := f.src.store.Snapshot()
+		n, err = s.ReadAt(p, off)
+		s.Release()
+	}
+	if n == len(p) && err == nil || err == io.EOF { //nolint:errorlint // the store returns it bare
+		return n, err
+	}
+	clear(p)
+	return 0, f.keep(err, sqlite3.IOERR_DATA)
+}
+
+// WriteAt implements [vfs.File].
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	if f.batch == nil {
+		return 0, sqlite3.READONLY
+	}
+	f.wrote = true
+	n, err := f.batch.WriteAt(p, off)
+	if err != nil {
+		return n, f.keep(err, sqlite3.IOERR_WRITE)
+	}
+	return n, nil
+}
+
+// Truncate implements [vfs.File].
+func (f *file) Truncate(size int64) error {
+	if f.batch == nil {
+		return sqlite3.READONLY
+	}
+	f.wrote = true
+	if err := f.batch.Truncate(size); err != nil {
+		return f.keep(err, sqlite3.IOERR_TRUNCATE)
+	}
+	return nil
+}
+
+// Size implements [vfs.File].
+func (f *file) Size() (int64, error) {
+	switch {
+	case f.batch != nil:
+		return f.batch.Size(), nil
+	case f.snapshot != nil:
+		return f.snapshot.Size(), nil
+	}
+	return f.src.store.Pages() * pagestore.PageSize, nil
+}
+
+// Lock implements [vfs.File].
+func (f *file) Lock(lock vfs.LockLevel) error {
+	if f.lock >= lock {
+		return nil
+	}
+	if lock >= vfs.LOCK_RESERVED {
+		if !f.writer {
+			return sqlite3.READONLY
+		}
+		if f.batch == nil {
+			f.batch = f.src.store.Begin()
+			f.wrote = false
+		}
+	} else if f.snapshot == nil {
+		f.snapshot = f.src.store.Snapshot()
+	}
+	f.lock = lock
+	return nil
+}
+
+// Unlock implements [vfs.File]. What CommitPhaseTwo did not publish is gone.
+func (f *file) Unlock(lock vfs.LockLevel) error {
+	if f.lock <= lock {
+		return nil
+	}
+	if lock <= vfs.LOCK_SHARED && f.batch != nil {
+		f.batch.Discard()
+		f.batch = nil
+	}
+	if lock == vfs.LOCK_NONE && f.snapshot != nil {
+		f.snapshot.Release()
+		f.snapshot = nil
+	}
+	f.lock = lock
+	return nil
+}
+
+// CommitPhaseTwo implements [vfs.FileCommitPhaseTwo]: it publishes the batch.
+func (f *file) CommitPhaseTwo() error {
+	if f.batch == nil || !f.wrote {
+		return nil
+	}
+	err := f.batch.Commit()
+	f.batch = nil
+	f.wrote = false
+	if err != nil {
+		return f.keep(err, sqlite3.IOERR_WRITE)
+	}
+	if f.snapshot != nil {
+		f.snapshot.Release()
+		f.snapshot = f.src.store.Snapshot()
+	}
+	return nil
+}
+
+// CheckReservedLock implements [vfs.File].
+func (f *file) CheckReservedLock() (bool, error) { return f.lock >= vfs.LOCK_RESERVED, nil }
+
+// LockState implements [vfs.FileLockState].
+func (f *file) LockState() vfs.LockLevel { return f.lock }
+
+// Sync implements [vfs.File]. Durability is the page store's Flush.
+func (f *file) Sync(vfs.SyncFlag) error { return nil }
+
+// SectorSize implements [vfs.File].
+func (f *file) SectorSize() int { return 0 }
+
+// DeviceCharacteristics implements [vfs.File]. Partial pages are not offered:
+// a page is opened whole.
+func (f *file) DeviceCharacteristics() vfs.DeviceCharacteristic {
+	return vfs.IOCAP_ATOMIC | vfs.IOCAP_SEQUENTIAL | vfs.IOCAP_SAFE_APPEND | vfs.IOCAP_POWERSAFE_OVERWRITE
+}

@@ -1,0 +1,159 @@
+package projection
+
+import (
+	"github.com/ncruces/go-sqlite3"
+
+	"kimberlite/internal/record"
+)
+
+// writer is the one writing connection of a projection and what goes with it.
+// It belongs to whoever holds the open group.
+type writer struct {
+	c *conn
+	// st is the state inside the open transaction.
+	st state
+	// following says that triggers and foreign keys are off: events are
+	// applied, not statements.
+	following bool
+	tables    map[string]*table
+	// openReplays counts the replay statements that tables hold.
+	openReplays int
+	// changes counts changes of the schema, undone ones too.
+	changes int
+	capture *capture
+	guard   guard
+	// sequences has the counters of AUTOINCREMENT tables as of the last ended
+	// transaction of the group; nil when they are not known.
+	sequences map[string]counter
+	counters  counterTable
+	// pages is the page limit that is set on the connection, 0 for none.
+	pages int64
+}
+
+// state is what a transaction changes in memory besides rows: it is dropped
+// on ROLLBACK and published on COMMIT.
+type state struct {
+	streams *streamSet
+	// next has the offsets of the streams that have moved.
+	next map[uint64]uint64
+	// index has the last index entries of streams, as far as known.
+	index   map[uint64]IndexEntry
+	applied Applied
+}
+
+// maxIndexMemory bounds how many last index entries are remembered.
+const maxIndexMemory = 4096
+
+func (st *state) offset(number uint64) uint64 {
+	if n, ok := st.next[number]; ok {
+		return n
+	}
+	if s := st.streams.byNumber[number]; s != nil {
+		return s.next.Load()
+	}
+	return 0
+}
+
+func (st *state) remember(stream uint64, e IndexEntry) {
+	if st.index == nil || len(st.index) >= maxIndexMemory {
+		st.index = map[uint64]IndexEntry{}
+	}
+	st.index[stream] = e
+}
+
+// lead lets statements run as clients expect: triggers and foreign keys on.
+func (w *writer) lead() error { return w.setFollowing(false) }
+
+// follow turns off what events contain already.
+func (w *writer) follow() error { return w.setFollowing(true) }
+
+func (w *writer) setFollowing(on bool) error {
+	if w.following == on {
+		return nil
+	}
+	for _, setting := range []sqlite3.DBConfig{sqlite3.DBCONFIG_ENABLE_TRIGGER, sqlite3.DBCONFIG_ENABLE_FKEY} {
+		if _, err := w.c.db.Config(setting, !on); err != nil {
+			return w.c.fail("projection", "", err)
+		}
+	}
+	hook := w.onPreUpdate
+	if on {
+		hook = nil
+	}
+	w.c.db.PreUpdateHook(hook)
+	w.following = on
+	w.c.cache.clear()
+	return nil
+}
+
+// reset goes back in memory to what is committed.
+func (w *writer) reset(d *DB) {
+	if w.changes != 0 {
+		w.schemaChanged()
+	}
+	w.changes = 0
+	w.capture = nil
+	w.st = state{streams: d.streams.Load(), next: map[uint64]uint64{}, applied: d.Applied()}
+	w.sequences = nil
+}
+
+// publish makes what was committed visible to everybody.
+func (w *writer) publish(d *DB) {
+	for number, next := range w.st.next {
+		if s := w.st.streams.byNumber[number]; s != nil {
+			s.next.Store(next)
+		}
+		delete(w.st.next, number)
+	}
+	if d.streams.Swap(w.st.streams) != w.st.streams || w.changes != 0 {
+		d.schemaVersion.Add(1)
+	}
+	w.changes = 0
+	at := w.st.applied // the pointer's target must not change any more
+	d.applied.Store(&at)
+}
+
+// limitPages sets the most pages that the projection may have; 0 lifts it.
+func (w *writer) limitPages(pages int64) error {
+	if w.pages == pages {
+		return nil
+	}
+	const most = 1<<32 - 2
+	value := pages
+	if pages == 0 {
+		value = most
+	}
+	if err := w.c.script(pragmaMaxPages(value)); err != nil {
+		return err
+	}
+	w.pages = pages
+	return nil
+}
+
+// run steps a client's statement to its end and gives fn each row.
+func (w *writer) run(p *prepared, fn func(*sqlite3.Stmt) error) error {
+	w.c.db.SetInterrupt(&w.guard)
+	for p.stmt.Step() {
+		if fn == nil {
+			continue
+		}
+		if err := fn(p.stmt); err != nil {
+			return err
+		}
+	}
+	err := p.stmt.Err()
+	if w.capture.err != nil {
+		return w.capture.err
+	}
+	return w.c.fail("sql", "", err)
+}
+
+// stillOpen says whether SQLite's transaction has survived an error.
+func (w *writer) stillOpen() bool { return !w.c.dead && !w.c.db.GetAutocommit() }
+
+// events of a finished transaction are handed over, not copied.
+func (k *capture) take() []record.Event {
+	events := k.events
+	k.events, k.bytes = nil, 0
+	return events
+}
