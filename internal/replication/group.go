@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -72,36 +73,44 @@ func (o *GroupOptions) setDefaults() {
 	}
 }
 
-// Group is one replicated log and the goroutine that runs it. All methods are
-// safe for concurrent use.
+// Group is one replicated log and the two goroutines that run it: one takes
+// proposals into the log, one waits for the disk and applies. All methods are
+// safe for concurrent use. Of the mutexes, node's is taken before mu.
 type Group struct {
 	store *Store
 	opts  GroupOptions
 	sm    StateMachine
 	log   *groupLog
-	node  *raft.RawNode // used by the loop alone
 
-	applied atomic.Uint64
-
-	mu      sync.Mutex // guards all below
-	work    sync.Cond  // signalled when queue, closing or the store's failure changes
-	queue   []*proposal
-	queued  int64 // bytes of queue
-	number  uint64
 	session [8]byte
-	closing bool
-	err     error // why the group stopped, nil while it runs
+	applied atomic.Uint64
+	checkMu sync.Mutex    // lets one SaveCheckpoint run at a time
+	ready   chan error    // receives once, when the group leads and all is replayed
+	done    chan struct{} // closed when both goroutines have ended
 
-	done chan struct{} // closed when the loop has ended
+	mu       sync.Mutex // guards all below
+	work     sync.Cond  // for the taker: queue, inflight, closing, err changed
+	landed   sync.Cond  // for the applier: inflight, drained, err changed
+	queue    []*proposal
+	queued   int64 // bytes of queue
+	number   uint64
+	inflight []flight // handed to the engine, in order, not known to be synced
+	closing  bool     // no proposal is let in
+	drained  bool     // the taker has ended
+	err      error    // why the group stopped, nil while it runs
 
-	// Of the loop alone.
-	waiting   []*proposal // entered the log, in its order, not applied
-	taken     []*proposal // reused by take
-	entries   []Entry     // reused by apply
-	hard      hardState   // the newest, perhaps not on disk
-	checkMu   sync.Mutex  // lets one SaveCheckpoint run at a time
-	ready     chan error  // receives once, when the group leads and all is replayed
-	announced bool
+	node raftNode
+}
+
+// raftNode is raft and what its messages to this node's own disk and state
+// machine ask for. Whoever changes raft's state handles what comes of it
+// before letting go of the mutex.
+type raftNode struct {
+	sync.Mutex // guards all below
+	*raft.RawNode
+	hard    hardState     // the newest, perhaps not on disk
+	applies []*pb.Message // committed entries to apply, in order
+	waiting []*proposal   // entered the log since the applier looked, in order
 }
 
 // proposal is data on its way through the log.
@@ -143,7 +152,7 @@ func (s *Store) OpenGroup(o GroupOptions, sm StateMachine) (*Group, error) {
 		return nil, err
 	}
 	g := &Group{store: s, opts: o, sm: sm, done: make(chan struct{}), ready: make(chan error, 1)}
-	g.work.L = &g.mu
+	g.work.L, g.landed.L = &g.mu, &g.mu
 	if _, err := rand.Read(g.session[:]); err != nil {
 		s.users.Done()
 		return nil, fault.Wrap(op, fault.Internal, err, "no randomness")
@@ -205,7 +214,7 @@ func (g *Group) load(op string) error {
 			return err
 		}
 	}
-	g.log, g.hard = log, log.hard
+	g.log, g.node.hard = log, log.hard
 	if err := g.check(op, known); err != nil {
 		return err
 	}
@@ -227,7 +236,7 @@ func (g *Group) check(op string, known uint64) error {
 	return nil
 }
 
-// start makes the raft node and asks it to lead.
+// start makes the raft node.
 func (g *Group) start(op string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -236,12 +245,13 @@ func (g *Group) start(op string) (err error) {
 	}()
 	applied := max(g.log.checkpoint, g.log.truncated)
 	g.applied.Store(applied)
-	g.node, err = raft.NewRawNode(&raft.Config{
+	g.node.RawNode, err = raft.NewRawNode(&raft.Config{
 		ID:                        g.opts.Node.Uint64(),
 		ElectionTick:              10,
 		HeartbeatTick:             1,
 		Storage:                   g.log,
 		Applied:                   applied,
+		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             maxBatchBytes,
 		MaxCommittedSizePerReady:  maxBatchBytes,
 		MaxInflightMsgs:           64,
@@ -250,11 +260,6 @@ func (g *Group) start(op string) (err error) {
 		DisableProposalForwarding: true, // records are sealed by the leader
 		Logger:                    raftLogger{g.store.logger},
 	})
-	if err == nil {
-		// A group of one needs no clock: it elects itself, and nobody can
-		// take the lead from it. With more members, a ticker calls node.Tick.
-		err = g.node.Campaign()
-	}
 	if err != nil {
 		return fault.Wrap(op, fault.Internal, err, "shard %s does not start", g.opts.Shard)
 	}
@@ -396,9 +401,10 @@ func (g *Group) Close() error {
 	return g.err
 }
 
-// wake makes the loop look at the store's state.
+// wake makes both goroutines look at the store's state.
 func (g *Group) wake() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.work.Signal()
+	g.landed.Signal()
 }

@@ -330,7 +330,8 @@ func (l *groupLog) stage(b *pebble.Batch, entries []*pb.Entry, hard hardState) e
 		}
 	}
 	if n := len(entries); n > 0 {
-		for i := entries[n-1].GetIndex() + 1; i <= l.last; i++ { // only this goroutine changes last
+		last, _ := l.LastIndex()
+		for i := entries[n-1].GetIndex() + 1; i <= last; i++ {
 			if err := b.Delete(entryKey(l.shard, i), nil); err != nil {
 				return err
 			}
