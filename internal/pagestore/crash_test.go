@@ -92,8 +92,9 @@ func (r *crashRun) goOn(e *env, s *Store, b *Batch) {
 }
 
 func TestPowerLossLeavesTheLastFlushOrTheOneUnderWay(t *testing.T) {
+	t.Parallel()
 	clones := 0
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		mem := newMem(t)
 		r := &crashRun{t: t, mem: mem, rng: rand.New(rand.NewPCG(seed, 5)), durable: twin{data: map[int][]byte{}}}
 		r.next = r.durable

@@ -197,85 +197,22 @@ func wantPage(t testing.TB, r io.ReaderAt, page int, seed uint64) {
 }
 
 // verify checks the store's own bookkeeping against its table: every slot is
-// referred to at most once, and marked as it is used.
+// referred to at most once and marked as it is used, and nothing is kept that
+// nobody needs. No Flush may be under way.
 func (s *Store) verify(t testing.TB) {
 	t.Helper()
 	s.ioMu.Lock()
 	defer s.ioMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	live := map[uint32]bool{}
-	use := func(e entry, where string) {
-		if !e.stored() {
-			return
-		}
-		if live[e.slot] {
-			t.Fatalf("slot %d is used twice, once by %s", e.slot, where)
-		}
-		live[e.slot] = true
-		if !s.slots.isLive(e.slot) {
-			t.Fatalf("slot %d of %s is not live", e.slot, where)
-		}
-	}
-	inMemoryPages := 0
-	for page, e := range s.table {
-		use(e, "the table")
-		if e.slot == inMemory {
-			inMemoryPages++
-			if s.memory[uint32(page)].frame == nil {
-				t.Fatalf("page %d is nowhere", page)
-			}
-		}
-	}
-	oldFrames := 0
-	for _, cells := range s.old {
-		for _, c := range cells {
-			use(c.at, "an old version")
-			if c.frame != nil {
-				oldFrames++
-			}
-		}
-	}
-	if s.batch != nil {
-		for _, c := range s.batch.cells {
-			use(c.at, "the batch")
-		}
-	}
-	if inMemoryPages != len(s.memory) || oldFrames != s.oldFrames {
-		t.Fatalf("%d pages in memory, %d counted; %d old frames, %d counted", inMemoryPages, len(s.memory), oldFrames, s.oldFrames)
-	}
-	if len(s.pinned) == 0 && len(s.old) != 0 {
-		t.Fatal("old pages without a snapshot")
-	}
-	for _, v := range s.pinned {
-		if v.pins.Load() == 0 {
-			t.Fatalf("version %d is kept for no snapshot", v.sequence)
-		}
-	}
-	kept := map[uint32]bool{0: true, 1: true}
-	for _, nodes := range s.nodes {
-		for _, at := range nodes {
-			kept[at.slot] = true
-		}
-	}
-	for _, slot := range s.dropped {
-		if kept[slot] || !s.slots.isKept(slot) {
-			t.Fatalf("slot %d was dropped, and is in use or not kept", slot)
-		}
-		kept[slot] = true
-	}
-	for _, at := range s.table {
-		if at.stored() && s.slots.isKept(at.slot) {
-			kept[at.slot] = true
-		}
-	}
+	live, kept := s.liveSlots(t), s.keptSlots(t)
 	free := uint32(0)
 	for slot := range s.slots.count {
+		if s.slots.isLive(slot) != live[slot] {
+			t.Fatalf("slot %d: live is %v, want %v", slot, s.slots.isLive(slot), live[slot])
+		}
 		if s.slots.isKept(slot) != kept[slot] {
 			t.Fatalf("slot %d: kept is %v, want %v", slot, s.slots.isKept(slot), kept[slot])
-		}
-		if s.slots.isLive(slot) != live[slot] {
-			t.Fatalf("slot %d is live for nobody", slot)
 		}
 		if s.slots.isFree(slot) {
 			free++
@@ -284,4 +221,77 @@ func (s *Store) verify(t testing.TB) {
 	if free != s.slots.free {
 		t.Fatalf("%d slots are free, %d counted", free, s.slots.free)
 	}
+	for _, v := range s.pinned {
+		if v.pins.Load() == 0 {
+			t.Fatalf("version %d is kept for no snapshot", v.sequence)
+		}
+	}
+	if len(s.pinned) == 0 && len(s.old) != 0 {
+		t.Fatal("old pages without a snapshot")
+	}
+}
+
+// liveSlots returns the slots that any version or the batch has pages in, and
+// checks the frames on the way.
+func (s *Store) liveSlots(t testing.TB) map[uint32]bool {
+	t.Helper()
+	live := map[uint32]bool{}
+	use := func(at entry) {
+		if at.stored() && live[at.slot] {
+			t.Fatalf("slot %d is used twice", at.slot)
+		}
+		if at.stored() {
+			live[at.slot] = true
+		}
+	}
+	resident, oldFrames := 0, 0
+	for page, at := range s.table {
+		use(at)
+		if at.slot == inMemory {
+			resident++
+			if s.memory[uint32(page)].frame == nil {
+				t.Fatalf("page %d is nowhere", page)
+			}
+		}
+	}
+	for _, cells := range s.old {
+		for _, c := range cells {
+			use(c.at)
+			if c.frame != nil {
+				oldFrames++
+			}
+		}
+	}
+	if s.batch != nil {
+		for _, c := range s.batch.cells {
+			use(c.at)
+		}
+	}
+	if resident != len(s.memory) || oldFrames != s.oldFrames {
+		t.Fatalf("%d pages in memory, %d counted; %d old frames, %d counted", resident, len(s.memory), oldFrames, s.oldFrames)
+	}
+	return live
+}
+
+// keptSlots returns the slots that a durable root may refer to.
+func (s *Store) keptSlots(t testing.TB) map[uint32]bool {
+	t.Helper()
+	kept := map[uint32]bool{0: true, 1: true}
+	for _, nodes := range s.nodes {
+		for _, at := range nodes {
+			kept[at.slot] = true
+		}
+	}
+	for _, slot := range s.dropped {
+		if kept[slot] {
+			t.Fatalf("slot %d was dropped and is in use", slot)
+		}
+		kept[slot] = true
+	}
+	for _, at := range s.table {
+		if at.stored() && s.slots.isKept(at.slot) {
+			kept[at.slot] = true
+		}
+	}
+	return kept
 }

@@ -201,7 +201,8 @@ func (r *twinRun) reopen() {
 }
 
 func TestStoreDoesWhatItsNaiveTwinDoes(t *testing.T) {
-	for seed := range uint64(24) {
+	t.Parallel()
+	for seed := range uint64(18) {
 		r := newTwinRun(t, seed)
 		for step := range 150 {
 			r.step()
