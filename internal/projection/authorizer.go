@@ -39,6 +39,8 @@ type stmtInfo struct {
 	// alter and index say that it is ALTER TABLE or CREATE INDEX, which make
 	// SQLite act on its own in ways that a client may not.
 	alter, index bool
+	// made is the last name that was defined.
+	made string
 	// schemaWrite says that a schema table is written.
 	schemaWrite bool
 	// inserts says that rows are inserted.
@@ -149,6 +151,10 @@ func (a *authorizer) defineNamed(schema string, names ...string) sqlite3.Authori
 		return a.deny(fault.Denied, "schema %q cannot be changed", schema)
 	}
 	for _, name := range names {
+		if name == "sqlite_sequence" && a.info.made != "" {
+			continue // comes into being with the first AUTOINCREMENT table
+		}
+		a.info.made = name
 		if err := checkName(name); err != nil {
 			a.info.denied = err
 			return sqlite3.AUTH_DENY

@@ -3,6 +3,8 @@ package projection
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,7 +210,7 @@ func (f *fixture) checkRebuild() {
 	f.t.Helper()
 	other := f.rebuilt(3)
 	if f.hash() != other.hash() {
-		f.t.Fatalf("a rebuild differs:\n%s\n---\n%s", f.dump(), other.dump())
+		f.t.Fatalf("a rebuild differs:\n%s", difference(f.dump(), other.dump()))
 	}
 }
 
@@ -247,4 +249,19 @@ func wantKind(t testing.TB, err error, kind fault.Kind) {
 	if !fault.Is(err, kind) {
 		t.Errorf("error %v, want kind %v", err, kind)
 	}
+}
+
+// difference lists the lines that only one of two texts has.
+func difference(a, b string) string {
+	out := ""
+	for _, pair := range [][2]string{{a, b}, {b, a}} {
+		other := strings.Split(pair[1], "\n")
+		for _, line := range strings.Split(pair[0], "\n") {
+			if !slices.Contains(other, line) {
+				out += line + "\n"
+			}
+		}
+		out += "---\n"
+	}
+	return out
 }

@@ -15,6 +15,9 @@ import (
 // open tenants should fit in memory. Nothing is synced: the page store is
 // flushed by its owner. Temporary data stays in the connection's memory.
 const (
+	// pageSettings must come before a new file's first page, and before the
+	// reserved bytes, which belong to the page store.
+	pageSettings   = `PRAGMA main.page_size=4096;`
 	commonSettings = `PRAGMA temp_store=MEMORY; PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF;
 		PRAGMA cell_size_check=ON; PRAGMA recursive_triggers=OFF;`
 	readerSettings = commonSettings + `PRAGMA cache_size=-256; PRAGMA query_only=ON;`
@@ -70,6 +73,9 @@ func (d *DB) configure(c *conn, writer bool) error {
 	c.auth.mode = ourselves
 	if err := c.db.SetAuthorizer(c.auth.authorize); err != nil {
 		return c.fail("projection open", "", err)
+	}
+	if err := c.script(pageSettings); err != nil {
+		return err
 	}
 	if _, err := c.db.FileControl("main", sqlite3.FCNTL_RESERVE_BYTES, pagestore.Reserved); err != nil {
 		return c.fail("projection open", "", err)

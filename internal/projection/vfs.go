@@ -180,6 +180,11 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if f.batch == nil {
 		return 0, sqlite3.READONLY
 	}
+	if len(p) != pagestore.PageSize || off%pagestore.PageSize != 0 {
+		// The store passes over the reserved bytes of its own pages: a write
+		// of another shape would lose data without a word.
+		return 0, f.keep(fault.New("page write", fault.Internal, "SQLite writes %d bytes at %d, not a page of %d", len(p), off, pagestore.PageSize), sqlite3.IOERR_WRITE)
+	}
 	f.wrote = true
 	n, err := f.batch.WriteAt(p, off)
 	if err != nil {
@@ -281,5 +286,5 @@ func (f *file) SectorSize() int { return 0 }
 // DeviceCharacteristics implements [vfs.File]. Partial pages are not offered:
 // a page is opened whole.
 func (f *file) DeviceCharacteristics() vfs.DeviceCharacteristic {
-	return vfs.IOCAP_ATOMIC | vfs.IOCAP_SEQUENTIAL | vfs.IOCAP_SAFE_APPEND | vfs.IOCAP_POWERSAFE_OVERWRITE
+	return vfs.IOCAP_ATOMIC4K | vfs.IOCAP_SEQUENTIAL | vfs.IOCAP_SAFE_APPEND | vfs.IOCAP_POWERSAFE_OVERWRITE
 }
