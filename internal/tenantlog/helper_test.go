@@ -59,6 +59,22 @@ func (c *chain) next(n int) []byte {
 	return rec
 }
 
+// misfit returns a record that is sound by itself, follows the record at index
+// i-1 by its hash, and says another tenant or offset than it should.
+func (c *chain) misfit(i int, tenant ident.TenantID, offset uint64) []byte {
+	c.t.Helper()
+	before, _, err := record.ParseHeader(c.recs[i])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	before.Tenant, before.Offset = tenant, ident.NewOffset(offset)
+	rec, _, err := record.SealRecord(before, make([]byte, 50), c.key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return rec
+}
+
 func testOptions(fsys disk.FS, tenant ident.TenantID) Options {
 	return Options{FS: fsys, Dir: testDir, Tenant: tenant, SegmentBytes: 1200, BufferBytes: 300}
 }

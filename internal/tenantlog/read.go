@@ -3,6 +3,7 @@ package tenantlog
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -109,8 +110,20 @@ func (r *reading) nextSegment(end int64) error {
 	if r.at.Segment == r.end.Segment {
 		return r.foreign()
 	}
+	if !r.log.hasSegment(r.at.Offset) {
+		return r.corrupt(end, "the segment is cut short, or the one after it is gone: record %s must come next", r.at.Offset)
+	}
 	r.at.Segment, r.at.Byte = r.at.Offset, 0
 	return nil
+}
+
+// hasSegment reports whether a segment with a base was there at the opening or
+// was made since.
+func (l *Log) hasSegment(base ident.Offset) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, found := slices.BinarySearchFunc(l.bases, base, compareOffsets)
+	return found
 }
 
 // parse takes whole records from block, which starts at the cursor; end is

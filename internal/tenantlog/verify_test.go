@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"path/filepath"
 	"strings"
@@ -159,9 +160,18 @@ func rewrite(t testing.TB, fsys disk.FS, recs ...[]byte) {
 	writeFile(t, fsys, first, bytes.Join(append([][]byte{header}, recs...), nil))
 }
 
-func TestVerifyNamesRecordsOutOfPlace(t *testing.T) {
+// disorder is a log whose first segment was put together anew, and the byte
+// of that segment at which this shows.
+type disorder struct {
+	name string
+	fs   *disk.Mem
+	at   int64
+}
+
+// disorders returns what someone can do to a segment with whole records.
+func disorders(t *testing.T) (all []disorder, end Position, c *chain) {
 	mem, c, positions := smallLog(t, tenant1, 20)
-	end := positions[19]
+	end = positions[19]
 	raws := wantRecords(t, mustOpen(t, testOptions(mem, tenant1), end), 0, c.recs)
 	n := 0 // records in the first segment
 	for n < len(raws) && (raws[n].Cursor.Segment == ident.Offset{}) {
@@ -170,15 +180,16 @@ func TestVerifyNamesRecordsOutOfPlace(t *testing.T) {
 	if n < 4 {
 		t.Fatalf("the test needs more records in a segment, not %d", n)
 	}
-	first, r := segmentPath(testDir, ident.Offset{}), c.recs[:n]
+	r := c.recs[:n]
 	at := func(i int) int64 { return raws[i].Cursor.Byte }
-	size := func(i int) int64 { return int64(len(r[i])) }
+	after := func(i int) int64 { return at(i) + int64(len(r[i])) }
 	joined := func(parts ...[][]byte) (all [][]byte) {
 		for _, p := range parts {
 			all = append(all, p...)
 		}
 		return all
 	}
+	one := func(rec []byte) [][]byte { return [][]byte{rec} }
 	_, other, _ := smallLog(t, tenant2, 20)
 	fork := newChain(t, tenant1)
 	for range 3 {
@@ -188,30 +199,77 @@ func TestVerifyNamesRecordsOutOfPlace(t *testing.T) {
 	forged := bytes.Clone(r[2])
 	forged[record.HeaderBytes+5] ^= 1
 	rehash(forged)
-	for name, x := range map[string]struct {
-		recs [][]byte
+	for _, x := range []struct {
+		name string
 		at   int64
+		recs [][]byte
 	}{
-		"swapped":                 {joined(r[:1], r[2:3], r[1:2], r[3:]), at(1)},
-		"dropped":                 {joined(r[:2], r[3:]), at(2)},
-		"dropped first":           {r[1:], at(0)},
-		"dropped last":            {r[:n-1], at(n - 1)},
-		"repeated":                {joined(r[:2], r[1:]), at(2)},
-		"repeated last":           {joined(r, r[n-1:]), at(n-1) + size(n-1)},
-		"moved to the end":        {joined(r[:1], r[2:], r[1:2]), at(1)},
-		"moved to the front":      {joined(r[n-1:], r[:n-1]), at(0)},
-		"moved from elsewhere":    {joined(r[:2], c.recs[n:n+1], r[2:]), at(2)},
-		"another tenant's":        {joined(r[:2], other.recs[2:3], r[3:]), at(2)},
-		"of a fork":               {joined(r[:2], fork.recs[2:], r[3:]), at(2)},
-		"rewritten with its hash": {joined(r[:2], [][]byte{forged}, r[3:]), at(2) + size(2)},
-		"junk between":            {joined(r[:2], [][]byte{[]byte("junk")}, r[2:]), at(2)},
-		"zeros at the end":        {joined(r, [][]byte{make([]byte, 500)}), at(n-1) + size(n-1)},
-		"all gone":                {nil, at(0)},
+		{"swapped", at(1), joined(r[:1], r[2:3], r[1:2], r[3:])},
+		{"dropped", at(2), joined(r[:2], r[3:])},
+		{"dropped first", at(0), r[1:]},
+		{"dropped last", at(n - 1), r[:n-1]},
+		{"repeated", at(2), joined(r[:2], r[1:])},
+		{"repeated last", after(n - 1), joined(r, r[n-1:])},
+		{"moved to the end", at(1), joined(r[:1], r[2:], r[1:2])},
+		{"moved to the front", at(0), joined(r[n-1:], r[:n-1])},
+		{"moved from elsewhere", at(2), joined(r[:2], c.recs[n:n+1], r[2:])},
+		{"another tenant's", at(2), joined(r[:2], other.recs[2:3], r[3:])},
+		{"of a fork", at(2), joined(r[:2], fork.recs[2:], r[3:])},
+		{"rewritten with its hash", after(2), joined(r[:2], one(forged), r[3:])},
+		{"linked, but a later offset", at(2), joined(r[:2], one(c.misfit(2, tenant1, 3)), r[3:])},
+		{"linked, but an earlier offset", at(2), joined(r[:2], one(c.misfit(2, tenant1, 1)), r[3:])},
+		{"linked, but another tenant's", at(2), joined(r[:2], one(c.misfit(2, tenant2, 2)), r[3:])},
+		{"junk between", at(2), joined(r[:2], one([]byte("junk")), r[2:])},
+		{"zeros at the end", after(n - 1), joined(r, one(make([]byte, 500)))},
+		{"all gone", at(0), nil},
 	} {
 		clone := mem.CrashClone(nil)
 		rewrite(t, clone, x.recs...)
+		all = append(all, disorder{x.name, clone, x.at})
+	}
+	return all, end, c
+}
+
+func TestVerifyNamesRecordsOutOfPlace(t *testing.T) {
+	all, end, _ := disorders(t)
+	first := segmentPath(testDir, ident.Offset{})
+	for _, x := range all {
 		for how, e := range expectations(end) {
-			wantProblem(t, verify(t, clone, tenant1, e), first, x.at, x.at+1, n+2, name+", "+how)
+			wantProblem(t, verify(t, x.fs, tenant1, e), first, x.at, x.at+1, 8, x.name+", "+how)
+		}
+	}
+}
+
+func TestReadRefusesRecordsOutOfPlace(t *testing.T) {
+	all, end, c := disorders(t)
+	first := segmentPath(testDir, ident.Offset{})
+	for _, x := range all {
+		l := mustOpen(t, testOptions(x.fs, tenant1), end)
+		got, err := readAll(l, 0)
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Kind != fault.Corruption || e.File != first || e.Position != x.at {
+			t.Errorf("%s: want it at %d: %v", x.name, x.at, err)
+		}
+		for i, r := range got {
+			if !bytes.Equal(r.Bytes, c.recs[i]) {
+				t.Errorf("%s: wrong record %d", x.name, i)
+			}
+		}
+	}
+}
+
+func TestSeekNamesRecordsOutOfPlace(t *testing.T) {
+	all, end, _ := disorders(t)
+	for _, x := range all {
+		named := strings.HasPrefix(x.name, "linked") || x.name == "swapped" || x.name == "dropped" || x.name == "repeated"
+		if !named {
+			continue
+		}
+		l := mustOpen(t, testOptions(x.fs, tenant1), end)
+		_, err := l.Seek(ident.NewOffset(3))
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Kind != fault.Corruption || e.Position != x.at {
+			t.Errorf("%s: want it at %d: %v", x.name, x.at, err)
 		}
 	}
 }
@@ -317,6 +375,45 @@ func TestVerifyNamesSegmentsOutOfPlace(t *testing.T) {
 				continue
 			}
 			wantProblem(t, r, x.file, x.at, x.at+1, 30, name+", "+how)
+		}
+	}
+}
+
+// A header altered by someone who makes its checksum right again.
+func TestForgedSegmentHeadersAreNamed(t *testing.T) {
+	mem, c, positions := smallLog(t, tenant1, 12)
+	end := positions[11]
+	l := mustOpen(t, testOptions(mem, tenant1), end)
+	second := segmentPath(testDir, l.bases[1])
+	good := readFile(t, mem, second)
+	for name, x := range map[string]struct {
+		change func(h *record.SegmentHeader)
+		at     int64
+		read   bool // whether reading finds it: times are the verifier's
+	}{
+		"tenant":        {func(h *record.SegmentHeader) { h.Tenant = tenant2 }, 8, true},
+		"base":          {func(h *record.SegmentHeader) { h.Base = h.Base.Next() }, 16, true},
+		"previous hash": {func(h *record.SegmentHeader) { h.PrevHash[0] ^= 1 }, 24, true},
+		"time":          {func(h *record.SegmentHeader) { h.Time = h.Time.Add(1) }, 56, false},
+	} {
+		h, err := record.DecodeSegmentHeader(good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.change(&h)
+		writeFile(t, mem, second, append(h.Encode(), good[record.SegmentHeaderBytes:]...))
+		for how, e := range expectations(end) {
+			wantProblem(t, verify(t, mem, tenant1, e), second, x.at, x.at+1, 2, name+", "+how)
+		}
+		l := mustOpen(t, testOptions(mem, tenant1), end)
+		_, err = readAll(l, 0)
+		if !x.read {
+			wantRecords(t, l, 0, c.recs)
+			continue
+		}
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Kind != fault.Corruption || e.File != second || e.Position != x.at {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
