@@ -35,8 +35,14 @@ func (r *Ring) Replace(tenant ident.TenantID, generation ident.KeyGeneration, wr
 	const op = "replace key"
 	o := owner{tenant, generation}
 	at, b, err := r.stage(op, o, wrapped, true)
-	if err != nil || b == nil {
+	if err != nil {
 		return err
+	}
+	if b == nil { // there already; a crash may have kept the old form beside it
+		r.mu.RLock()
+		old := r.slots(tenant, func(e entry, old bool) bool { return old && e.generation == generation })
+		r.mu.RUnlock()
+		return r.wipe(op, old)
 	}
 	old, err := r.publish(o, at, r.commit(b))
 	if err != nil {

@@ -122,6 +122,9 @@ func (m *crashModel) again(t *testing.T, r *Ring, clone *disk.Mem) {
 		if got, err := r.Get(o.tenant, o.generation); err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("%q after a power loss: %v", m.doing.name, err)
 		}
+		if old := m.held[o]; old != nil && !bytes.Equal(old, want) && bytes.Contains(all, old[24:]) {
+			t.Fatalf("%q after a power loss: the old form is still there", m.doing.name)
+		}
 		if bytes.Count(all, want[24:]) != 1 {
 			t.Fatalf("%q after a power loss: the key is there twice", m.doing.name)
 		}

@@ -258,3 +258,49 @@ func TestForeignFilesInTheDirectoryAreLeftAlone(t *testing.T) {
 		t.Errorf("files %v, damage %v", names, r.Damage())
 	}
 }
+
+func TestOfTwoSlotsOfOneKeyTheLaterCountsAndReconcileOrReplaceDestroysTheOther(t *testing.T) {
+	early := slot{owner: own(5, 1), sequence: 90, wrapped: blobOf(5, 90)}
+	late := slot{owner: own(5, 1), sequence: 91, wrapped: blobOf(5, 91)}
+	for _, order := range [][]slot{{early, late}, {late, early}} {
+		for name, settle := range map[string]func(r *Ring) error{
+			"reconcile": func(r *Ring) error { return r.Reconcile(tenant(5), gen(1)) },
+			"replace":   func(r *Ring) error { return r.Replace(tenant(5), gen(1), late.wrapped) },
+		} {
+			b := image(t)
+			for i, s := range order {
+				at := newPlace(1, 10+i)
+				copy(b[at.offset():], encodeLive(s, at)[:])
+			}
+			mem := withImage(t, b)
+			r := openRing(t, mem)
+			if got, err := r.Get(tenant(5), gen(1)); err != nil || !bytes.Equal(got, late.wrapped) {
+				t.Fatalf("%s: %v", name, err)
+			}
+			wantNil(t, settle(r))
+			wantErased(t, mem.CrashClone(nil), 5, 90)
+			if got, err := openRing(t, mem.CrashClone(nil)).Get(tenant(5), gen(1)); err != nil || !bytes.Equal(got, late.wrapped) {
+				t.Fatalf("%s: %v", name, err)
+			}
+			wantNil(t, r.Put(tenant(6), gen(1), blobOf(6, 1))) // numbers go on from there
+			if r.sequence != 92 {
+				t.Errorf("sequence %d", r.sequence)
+			}
+		}
+	}
+}
+
+func TestWhatATornDestroyLeftOfAKeyIsGoneAfterOpening(t *testing.T) {
+	b := image(t)
+	at := newPlace(1, 10)
+	remains := encodeFree(at)
+	copy(remains[blobStart:], blobOf(5, 1)) // says that it is free, and is not whole
+	copy(b[at.offset():], remains[:])
+	mem := withImage(t, b)
+	openRing(t, mem)
+	wantErased(t, mem.CrashClone(nil), 5, 1)
+	found, err := Inspect(mem, ringDir)
+	if err != nil || len(found) != 0 {
+		t.Error(found, err)
+	}
+}

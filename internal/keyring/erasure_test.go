@@ -13,7 +13,7 @@ import (
 const blobSize = 74
 
 // opened counts the places of all files below dir at which a blob begins that
-// the master key opens for a tenant and any generation up to 5.
+// the master key opens for a tenant and the generations that were made.
 func opened(t *testing.T, p kms.Provider, dir string, n uint64) (found int) {
 	t.Helper()
 	// The head and the checksum of a blob are no secret, so an attacker makes
@@ -27,7 +27,7 @@ func opened(t *testing.T, p kms.Provider, dir string, n uint64) (found int) {
 		b := readOS(t, path)
 		for at := 0; at+wrappedSize <= len(b); at++ {
 			blob := forge(some, b[at:at+wrappedSize])
-			for g := uint32(1); g <= 5; g++ {
+			for g := uint32(1); g <= 2; g++ {
 				if kek, err := p.Unwrap(t.Context(), blob, kms.Context{Tenant: tenant(n), Generation: gen(g)}); err == nil {
 					clear(kek)
 					found++
@@ -74,10 +74,8 @@ func TestAfterErasureTheMasterKeyOpensNothingOfTheTenantInAnyFile(t *testing.T) 
 		wantNil(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 	}
 	// The control: the search finds what is there.
-	for n := uint64(1); n <= 3; n++ {
-		if got := opened(t, p, dir, n); got != 2 {
-			t.Fatalf("the search finds %d KEKs of tenant %d, want 2", got, n)
-		}
+	if got := opened(t, p, dir, 2); got != 2 {
+		t.Fatalf("the search finds %d KEKs of tenant 2, want 2", got)
 	}
 	wantNil(t, r.DestroyAll(tenant(2)))
 	if got := opened(t, p, dir, 2); got != 0 {

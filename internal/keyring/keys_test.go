@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/hex"
 	"fmt"
 	"sync"
 	"testing"
@@ -75,6 +76,27 @@ func TestCreatedKeysOpenAgainFromEnvelopeAndBlob(t *testing.T) {
 	other := create(t, p, 8)
 	if bytes.Equal(other.keys.Public(), m.keys.Public()) {
 		t.Error("two tenants sign with one key")
+	}
+}
+
+// goldenKeys is an envelope of format 1 with real keys: tenant 7, KEK
+// generation 3 of 32 bytes 0x42, DEKs 1 and 2. It must open for ever.
+const goldenKeys = "4b4c45560100000200000003000000011828ac068d8f4d15f950d017157d13a0b36ce65724f94ea0fbb1fadd9c76cba5e14b8e90a8963921b6620970f67cf068d9342442bfcca94cba2fb7eb87f9801413b4f535000000021828af4cbe47ed15ce1dfacadc00d7bfb07154a928a8e397b492bbc3d7b96fb262ebff036ff42826ade413dc5021b92afb1dabffeddb78918fecfe2c2460ac61681df354a0f84fc7e2be622f1568c22dba7cf3c568fae88699f668666547782610f7993856c5b62b2115fc3ddaba1d6fecb2f5f7bcfb7ce982663cff33915b82c997f78d9b9be8d4688ac8fa837ed49d9b59f6f8df201687919bfa90c5a3ddb7889a239a"
+
+func TestEnvelopeWithKeysOfFormat1OpensForEver(t *testing.T) {
+	b, err := hex.DecodeString(goldenKeys)
+	wantNil(t, err)
+	env, err := DecodeEnvelope(b)
+	wantNil(t, err)
+	k, err := newKeys(tenant(7), env, bytes.Repeat([]byte{0x42}, 32))
+	wantNil(t, err)
+	defer k.Zero()
+	for g := uint32(1); g <= 2; g++ {
+		_, err := k.DEK(gen(g))
+		wantNil(t, err)
+	}
+	if !env.DEKs[0].Created.Equal(epoch) {
+		t.Errorf("made at %v", env.DEKs[0].Created)
 	}
 }
 

@@ -71,6 +71,17 @@ func TestSlotIsNoSlotElsewhere(t *testing.T) {
 	}
 }
 
+func TestSlotWithTwoOwnersIsNobodys(t *testing.T) {
+	at := newPlace(1, 2)
+	a := encodeLive(slot{owner: own(7, 3), sequence: 5, wrapped: blobOf(7, 3)}, at)
+	b := encodeLive(slot{owner: own(8, 3), sequence: 5, wrapped: blobOf(8, 3)}, at)
+	copy(a[tailStart:sumStart], b[tailStart:])
+	putSum(a)
+	if s, v := decodeSlot(a[:], at); v != unowned || !s.tenant.IsZero() {
+		t.Errorf("verdict %d, owner %v", v, s.owner)
+	}
+}
+
 func TestTornWriteNeverHidesAKeyOrInventsOne(t *testing.T) {
 	at := newPlace(1, 2)
 	empty := encodeFree(at)
