@@ -125,14 +125,14 @@ func (r *Ring) publish(o owner, at place, err error) ([]target, error) {
 	return old, nil
 }
 
-// Destroy overwrites the tenant's KEK of a generation with random bytes, and
-// older copies of any generation with it, and returns when that is durable.
-// A generation that is not there is no error. Errors: Stopped, and then the
-// key may still be on the disk.
+// Destroy overwrites every slot of the tenant's KEK of a generation, older and
+// damaged copies included, with random bytes, and returns when that is
+// durable. A generation that is not there is no error. Errors: Stopped, and
+// then the key may still be on the disk.
 func (r *Ring) Destroy(tenant ident.TenantID, generation ident.KeyGeneration) error {
 	const op = "destroy key"
 	r.mu.RLock()
-	targets := r.slots(tenant, func(e entry, old bool) bool { return old || e.generation == generation })
+	targets := r.slots(tenant, func(e entry, _ bool) bool { return e.generation == generation })
 	r.mu.RUnlock()
 	return r.wipe(op, targets)
 }

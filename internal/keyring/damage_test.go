@@ -229,6 +229,19 @@ func TestDamagedSlotOfATenantGoesWithTheTenant(t *testing.T) {
 	}
 }
 
+func TestDestroyingAnOldKEKLeavesTheDamagedOneInForceForRescue(t *testing.T) {
+	r, mem := newRing(t, 1)
+	wantNil(t, r.Put(tenant(1), gen(2), blobOf(1, 2)))
+	off := offsetOf(t, r, own(1, 2))
+	edit(t, mem, ringPath(1), func(b []byte) []byte { b[off+tailStart] ^= 1; return b })
+	r = openRing(t, mem)
+	wantNil(t, r.Destroy(tenant(1), gen(1)))
+	wantErased(t, mem.CrashClone(nil), 1, 1)
+	if !bytes.Contains(ringBytes(t, mem), blobOf(1, 2)) {
+		t.Error("the damaged slot was destroyed with another generation")
+	}
+}
+
 func TestFilesOfAnotherVersionAreRefused(t *testing.T) {
 	b := image(t)
 	b[9]++
