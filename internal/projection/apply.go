@@ -87,6 +87,9 @@ func (d *DB) rollback(w *writer) {
 			w.capture = nil
 			err = w.c.exec(`ROLLBACK`)
 		}
+		if err == nil && !w.c.dead {
+			err = w.verifySchema()
+		}
 	}()
 	if err != nil || w.c.dead {
 		d.dropWriter()

@@ -41,7 +41,9 @@ func (g *Group) RollbackToSavepoint() (err error) {
 	}
 	func() {
 		defer g.w.c.protect("savepoint", &err)
-		err = g.w.c.backTo("client")
+		if err = g.w.c.backTo("client"); err == nil {
+			err = g.w.verifySchema()
+		}
 	}()
 	if err != nil {
 		g.recover(err)

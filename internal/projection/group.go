@@ -234,6 +234,7 @@ func (g *Group) attempt(p *prepared, text string, args []any, fn func(*Row) erro
 	}
 	var before schema
 	if p.info.ddl {
+		w.defined = true
 		if before, err = readSchema(w.c); err != nil {
 			return err
 		}
@@ -311,6 +312,9 @@ func (g *Group) undo(p *prepared, before mark, nested bool, cause error) {
 		} else {
 			err = w.c.exec(`ROLLBACK TO txn`)
 		}
+		if err == nil {
+			err = w.verifySchema()
+		}
 	}()
 	if err != nil || !w.stillOpen() {
 		g.recover(cause)
@@ -334,7 +338,9 @@ func (g *Group) AbortTxn() (err error) {
 	}
 	func() {
 		defer g.w.c.protect("rollback", &err)
-		err = g.w.c.backTo("txn")
+		if err = g.w.c.backTo("txn"); err == nil {
+			err = g.w.verifySchema()
+		}
 	}()
 	if err != nil {
 		g.recover(err)

@@ -83,6 +83,7 @@ func (w *writer) replaySchema(text string) error {
 	w.c.auth.mode = replay
 	defer func() { w.c.auth.mode = old }()
 	w.c.auth.begin()
+	w.defined = true
 	err := w.c.db.Exec(text)
 	w.schemaChanged()
 	if err != nil {

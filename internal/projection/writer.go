@@ -20,6 +20,9 @@ type writer struct {
 	openReplays int
 	// changes counts changes of the schema, undone ones too.
 	changes int
+	// defined says that the schema was touched since the last BEGIN, be it in
+	// vain.
+	defined bool
 	capture *capture
 	guard   guard
 	// sequences has the counters of AUTOINCREMENT tables as of the last ended
@@ -91,10 +94,20 @@ func (w *writer) reset(d *DB) {
 	if w.changes != 0 {
 		w.schemaChanged()
 	}
-	w.changes = 0
+	w.changes, w.defined = 0, false
 	w.capture = nil
 	w.st = state{streams: d.streams.Load(), next: map[uint64]uint64{}, applied: d.Applied()}
 	w.sequences = nil
+}
+
+// verifySchema makes SQLite compare the schema that it has in memory with the
+// file's. After some failed changes of the schema it goes back in the file and
+// not in memory, and then says of what is gone that it is there already.
+func (w *writer) verifySchema() error {
+	if !w.defined {
+		return nil
+	}
+	return w.c.exec(`SELECT 1 FROM _kimberlite_meta WHERE k=0`)
 }
 
 // publish makes what was committed visible to everybody.
