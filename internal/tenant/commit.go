@@ -96,11 +96,11 @@ func (w *writer) sealRecord(p *record.Payload) ([]byte, projection.Applied, erro
 		return nil, none, err
 	}
 	cursor := w.rt.log.NextCursor()
-	if segment != cursor.Segment {
+	if segment != cursor.Segment || cursor.Byte == 0 { // the first record's segment is not there yet
 		cursor = tenantlog.Cursor{Offset: pos.Next, Segment: segment, Byte: record.SegmentHeaderBytes}
 	}
 	return rec, projection.Applied{
-		Next: pos.Next.Next(), LastHash: hash, Segment: cursor.Segment.Uint64(), Byte: cursor.Byte,
+		Next: pos.Next.Next(), LastHash: hash, Segment: cursor.Segment.Uint64(), Byte: cursor.Byte, Time: w.lastTime,
 	}, nil
 }
 
