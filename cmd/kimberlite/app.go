@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kimberlite"
+	"kimberlite/internal/fault"
+)
+
+// The environment variables that stand in for flags.
+const (
+	envData      = "KIMBERLITE_DATA"
+	envServer    = "KIMBERLITE_SERVER"
+	envMasterKey = "KIMBERLITE_MASTER_KEY"
+)
+
+// app is one run of the command: its streams, its flags and its signals.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(string) string
+	signals        signals
+	global         globals
+	// ran says that a verb began: errors before that are of usage.
+	ran bool
+	// transactionIdle is how long a transaction may stand idle; 0 is the
+	// database's default.
+	transactionIdle time.Duration
+}
+
+// globals are the flags of every verb.
+type globals struct {
+	data, server, masterKey string
+	json, verbose           bool
+}
+
+const rootLong = `Kimberlite is a compliance-first, multi-tenant database: every tenant has its
+own hash-chained log, its own tables, its own keys and its own quotas.
+
+The verbs act on a data directory, which --data or ` + envData + ` names and
+which one process at a time may use.
+
+Exit status: 0 done, 1 other failure, 2 usage, 3 not found, 4 already exists,
+5 denied, 6 quota or rate limit, 7 corruption detected, 8 unavailable or timed
+out, 9 outcome unknown, 10 forbidden by retention or legal hold, 130 interrupted.`
+
+// newRoot returns the command with all its verbs.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "kimberlite",
+		Short:         "A compliance-first, multi-tenant database",
+		Long:          rootLong,
+		Example:       "  kimberlite demo",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SuggestionsMinimumDistance = 2
+	f := root.PersistentFlags()
+	f.StringVar(&a.global.data, "data", "", "data directory (or "+envData+")")
+	f.StringVar(&a.global.server, "server", "", "URL of a running node (or "+envServer+"); not there yet")
+	f.StringVar(&a.global.masterKey, "master-key", "", "URL of the master key, such as file:///etc/kimberlite/master.key (or "+envMasterKey+")")
+	f.BoolVar(&a.global.json, "json", false, "print JSON: one document, or JSON Lines for streams; errors too")
+	f.BoolVar(&a.global.verbose, "verbose", false, "log what the database does to stderr")
+	root.AddCommand(
+		demoCommand(a), tenantCommand(a), sqlCommand(a), loadCommand(a), streamCommand(a),
+		keyCommand(a), verifyCommand(a), benchCommand(a), versionCommand(a),
+	)
+	return root
+}
+
+// verb makes run what a command does. Errors before it are of usage.
+func (a *app) verb(c *cobra.Command, run func(ctx context.Context, args []string) error) *cobra.Command {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		a.ran = true
+		if a.global.server != "" {
+			return errServer()
+		}
+		return run(cmd.Context(), args)
+	}
+	return c
+}
+
+// group makes a command that only holds verbs.
+func (a *app) group(c *cobra.Command, verbs ...*cobra.Command) *cobra.Command {
+	c.AddCommand(verbs...)
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		names := make([]string, len(verbs))
+		for i, v := range verbs {
+			names[i] = v.Name()
+		}
+		known := strings.Join(names, ", ")
+		if len(args) == 0 {
+			return fault.New(cmd.CommandPath(), fault.Invalid, "a verb is missing: one of %s", known)
+		}
+		return fault.New(cmd.CommandPath(), fault.Invalid, "unknown verb %q: one of %s", args[0], known)
+	}
+	return c
+}
+
+func errServer() error {
+	return fault.New("", fault.Unsupported, "--server and %s are not there yet: use --data DIR, on a directory that no other process has open", envServer)
+}
+
+// flagOrEnv returns a flag's value, or that of the variable beside it.
+func (a *app) flagOrEnv(flag, name string) string {
+	if flag != "" {
+		return flag
+	}
+	return a.env(name)
+}
+
+// dataDir returns the data directory that was named.
+func (a *app) dataDir() (string, error) {
+	if a.env(envServer) != "" {
+		return "", errServer()
+	}
+	dir := a.flagOrEnv(a.global.data, envData)
+	if dir == "" {
+		return "", fault.New("", fault.Invalid, "no data directory was named: give --data DIR or set %s", envData)
+	}
+	return dir, nil
+}
+
+func (a *app) options(mustExist bool) kimberlite.Options {
+	return kimberlite.Options{
+		MasterKey: a.flagOrEnv(a.global.masterKey, envMasterKey), MustExist: mustExist,
+		Logger: a.logger(), TransactionIdle: a.transactionIdle,
+	}
+}
+
+// logger returns what --verbose logs to, or nil.
+func (a *app) logger() *slog.Logger {
+	if !a.global.verbose {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// withDB opens the data directory for fn and closes it whatever happens.
+func (a *app) withDB(ctx context.Context, mustExist bool, fn func(db *kimberlite.DB) error) error {
+	dir, err := a.dataDir()
+	if err != nil {
+		return err
+	}
+	db, err := kimberlite.OpenContext(ctx, dir, a.options(mustExist))
+	if err != nil {
+		return err
+	}
+	err = fn(db)
+	return errors.Join(err, db.Close())
+}
+
+// withTenant opens the data directory, which must exist, and finds a tenant
+// in it by id or name.
+func (a *app) withTenant(ctx context.Context, ref string, fn func(db *kimberlite.DB, t *kimberlite.Tenant) error) error {
+	if ref == "" {
+		return fault.New("", fault.Invalid, "no tenant was named: give its id or its name")
+	}
+	return a.withDB(ctx, true, func(db *kimberlite.DB) error {
+		t, err := findTenant(db, ref)
+		if err != nil {
+			return err
+		}
+		return fn(db, t)
+	})
+}
+
+// findTenant looks a tenant up by its id, or by its name. Digits alone are
+// always an id, so that nobody's name can stand in for another's id.
+func findTenant(db *kimberlite.DB, ref string) (*kimberlite.Tenant, error) {
+	if strings.Trim(ref, "0123456789") != "" {
+		return db.TenantByName(ref)
+	}
+	id, err := kimberlite.ParseTenantID(ref)
+	if err != nil {
+		return nil, err
+	}
+	return db.Tenant(id)
+}
+
+// tenantFlag adds the flag --tenant, which must be given.
+func tenantFlag(c *cobra.Command, to *string) {
+	c.Flags().StringVar(to, "tenant", "", "the tenant's id or name (required)")
+	must(c.MarkFlagRequired("tenant"))
+}
+
+// choices makes a shell complete a flag's values.
+func choices(c *cobra.Command, flag string, values ...string) {
+	must(c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+// must is for mistakes in the definition of a verb.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
