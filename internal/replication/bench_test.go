@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,6 +93,15 @@ func (r *rawLoop) commit(record []byte) {
 	r.turn.Broadcast()
 }
 
+// cpuTime returns what this process has used of the processors.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // drive runs op on n goroutines for d and returns how often.
 func drive(n int, d time.Duration, op func()) int64 {
 	var count atomic.Int64
@@ -126,11 +136,18 @@ func benchAgainstRaw(b *testing.B, n int) {
 	const turn = 250 * time.Millisecond
 	drive(n, turn, propose) // warm up
 	var ours, theirs int64
+	var cpuOurs, cpuTheirs time.Duration
 	b.ResetTimer()
 	for range b.N {
+		t0 := cpuTime()
 		ours += drive(n, turn, propose)
+		t1 := cpuTime()
 		theirs += drive(n, turn, func() { raw.commit(record) })
+		cpuOurs += t1 - t0
+		cpuTheirs += cpuTime() - t1
 	}
+	b.ReportMetric(float64(cpuOurs.Nanoseconds())/float64(ours), "cpu-ns/propose")
+	b.ReportMetric(float64(cpuTheirs.Nanoseconds())/float64(theirs), "cpu-ns/raw")
 	seconds := turn.Seconds() * float64(b.N)
 	b.ReportMetric(float64(ours)/seconds, "propose/s")
 	b.ReportMetric(float64(theirs)/seconds, "raw/s")

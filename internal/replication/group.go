@@ -88,16 +88,17 @@ type Group struct {
 	ready   chan error    // receives once, when the group leads and all is replayed
 	done    chan struct{} // closed when both goroutines have ended
 
-	mu       sync.Mutex // guards all below
-	work     sync.Cond  // for the taker: queue, inflight, closing, err changed
-	landed   sync.Cond  // for the applier: inflight, drained, err changed
-	queue    []*proposal
-	queued   int64 // bytes of queue
-	number   uint64
-	inflight []flight // handed to the engine, in order, not known to be synced
-	closing  bool     // no proposal is let in
-	drained  bool     // the taker has ended
-	err      error    // why the group stopped, nil while it runs
+	mu        sync.Mutex // guards all below
+	work      sync.Cond  // for the taker: queue, inflight, closing, err changed
+	landed    sync.Cond  // for the applier: inflight, drained, err changed
+	queue     []*proposal
+	queued    int64 // bytes of queue
+	number    uint64
+	inflight  []flight // handed to the engine, in order, not known to be synced
+	lastTaken int      // how many proposals the last batch held
+	closing   bool     // no proposal is let in
+	drained   bool     // the taker has ended
+	err       error    // why the group stopped, nil while it runs
 
 	node raftNode
 }
@@ -108,7 +109,7 @@ type Group struct {
 type raftNode struct {
 	sync.Mutex // guards all below
 	*raft.RawNode
-	hard    hardState     // the newest, perhaps not on disk
+	hard    hardState     // as it was written last
 	applies []*pb.Message // committed entries to apply, in order
 	waiting []*proposal   // entered the log since the applier looked, in order
 }
@@ -333,7 +334,7 @@ func (g *Group) enqueue(op string, p *proposal, data []byte) error {
 	binary.LittleEndian.PutUint64(p.data[8:], p.number)
 	g.queue = append(g.queue, p)
 	g.queued += int64(len(p.data))
-	if len(g.queue) == 1 {
+	if g.mayTake() {
 		g.work.Signal()
 	}
 	return nil

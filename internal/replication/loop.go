@@ -20,10 +20,11 @@ type flight struct {
 	responses []*pb.Message
 }
 
-// maxInflight bounds the batches on their way to the disk. The engine syncs
-// all that came during one sync by the next one, so the disk does not wait for
-// raft; a bound makes batches larger when it is the disk that is slow.
-const maxInflight = 8
+// maxInflight bounds the batches on their way to the disk. While one is
+// synced the next ones are handed to the engine, which syncs them together as
+// soon as it can, so the disk does not wait for raft. More in flight means
+// smaller batches, which cost more processor time each than they save.
+const maxInflight = 3
 
 // run runs the group. It ends when the group is closed and all that was
 // queued is applied, or when the group stops.
@@ -130,6 +131,7 @@ func (g *Group) take(taken []*proposal) ([]*proposal, error) {
 		n++
 	}
 	taken = append(taken, g.queue[:n]...)
+	g.lastTaken = n
 	rest := copy(g.queue, g.queue[n:])
 	clear(g.queue[rest:])
 	g.queue = g.queue[:rest]
@@ -137,13 +139,15 @@ func (g *Group) take(taken []*proposal) ([]*proposal, error) {
 	return taken, nil
 }
 
-// mayTake reports whether take has something to return.
+// mayTake reports whether take has something to return. While a batch is in
+// flight, the next waits until it is as large as the last one was, or until
+// that one landed: else the first of many to come would take a sync of its own.
 func (g *Group) mayTake() bool {
 	switch {
 	case g.err != nil || g.store.latch.cause() != nil:
 		return true
 	case len(g.queue) > 0:
-		return len(g.inflight) < maxInflight
+		return len(g.inflight) == 0 || len(g.inflight) < maxInflight && len(g.queue) >= g.lastTaken
 	}
 	return g.closing
 }
@@ -190,20 +194,22 @@ func (g *Group) pump() error {
 	return nil
 }
 
-// launch hands entries and hard state to the engine, whose sync of them
-// begins. A hard state that only commits more waits for the next entries:
-// raft finds the same again without it.
+// launch hands entries, and a new term or vote, to the engine, whose sync of
+// them begins. That more is committed is not written: raft need not remember
+// it (see raft.MustSync), and one key that every batch writes would make every
+// table of the engine overlap every other, so that it would rewrite the log
+// again and again where it now moves whole tables.
 func (g *Group) launch(m *pb.Message) error {
 	n := &g.node
-	must := len(m.Entries) > 0
-	if m.Term != nil {
-		must = must || n.hard.term != m.GetTerm() || n.hard.vote != m.GetVote()
+	var hard *hardState
+	if m.Term != nil && (n.hard.term != m.GetTerm() || n.hard.vote != m.GetVote()) {
 		n.hard = hardState{m.GetTerm(), m.GetVote(), m.GetCommit()}
+		hard = &n.hard
 	}
 	f := flight{responses: m.Responses}
-	if must {
+	if len(m.Entries) > 0 || hard != nil {
 		f.batch = g.store.db.NewBatch()
-		err := g.log.stage(f.batch, m.Entries, n.hard)
+		err := g.log.stage(f.batch, m.Entries, hard)
 		if err == nil {
 			err = g.store.db.ApplyNoSyncWait(f.batch, pebble.Sync)
 		}
@@ -211,7 +217,7 @@ func (g *Group) launch(m *pb.Message) error {
 			g.store.latch.trip(err)
 			return g.store.Err()
 		}
-		g.log.staged(m.Entries, n.hard)
+		g.log.staged(m.Entries)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -307,9 +313,7 @@ func (a *applier) land(f flight) error {
 	rest := copy(a.inflight, a.inflight[1:])
 	a.inflight[rest] = flight{}
 	a.inflight = a.inflight[:rest]
-	if rest == maxInflight-1 {
-		a.work.Signal()
-	}
+	a.work.Signal()
 	return nil
 }
 

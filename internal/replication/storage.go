@@ -318,9 +318,9 @@ func (l *groupLog) Snapshot() (*pb.Snapshot, error) {
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }
 
-// stage puts entries and the hard state into a batch. Entries that they
-// replace, which only a follower has, leave with it.
-func (l *groupLog) stage(b *pebble.Batch, entries []*pb.Entry, hard hardState) error {
+// stage puts entries and the hard state, unless it is nil, into a batch.
+// Entries that they replace, which only a follower has, leave with it.
+func (l *groupLog) stage(b *pebble.Batch, entries []*pb.Entry, hard *hardState) error {
 	for _, e := range entries {
 		op := b.SetDeferred(entryKeyLen, entryHeaderLen+len(e.Data))
 		putEntryKey(op.Key, l.shard, e.GetIndex())
@@ -337,15 +337,17 @@ func (l *groupLog) stage(b *pebble.Batch, entries []*pb.Entry, hard hardState) e
 			}
 		}
 	}
+	if hard == nil {
+		return nil
+	}
 	key := shardKey(l.shard, kindHardState)
 	return b.Set(key, encodeWords(key, hard.term, hard.vote, hard.commit), nil)
 }
 
 // staged makes entries that are in the engine visible to raft.
-func (l *groupLog) staged(entries []*pb.Entry, hard hardState) {
+func (l *groupLog) staged(entries []*pb.Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.hard = hard
 	if len(entries) == 0 {
 		return
 	}

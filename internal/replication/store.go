@@ -28,7 +28,7 @@ type StoreOptions struct {
 	// Logger hears of trouble; nil discards it.
 	Logger *slog.Logger
 	// MemTableBytes is how much of the log the engine collects in memory
-	// before it writes a table; two of that size can be in memory. 0 means
+	// before it writes a table; up to four of that size can be in memory. 0 means
 	// 8 MiB; the engine starts with 256 KiB and doubles as it is used.
 	MemTableBytes int
 }
