@@ -30,7 +30,10 @@ func (t *Tenant) Query(ctx context.Context, sql string, args ...any) (*Rows, err
 	if err == nil {
 		return &Rows{live: live}, nil
 	}
-	if !errors.Is(err, projection.ErrWrites) {
+	if !IsKind(err, Unsupported) {
+		return nil, err
+	}
+	if readOnly, checkErr := t.t.ReadOnly(ctx, sql); readOnly || checkErr != nil {
 		return nil, err
 	}
 	rows := &Rows{}
@@ -49,7 +52,7 @@ func (r *Rows) add(row *projection.Row) error {
 	if r.columns == nil {
 		r.columns, r.types = row.Columns(), row.DeclTypes()
 	}
-	r.rows = append(r.rows, row.Values())
+	r.rows = append(r.rows, tenant.Values(row))
 	return nil
 }
 
@@ -101,7 +104,7 @@ func (r *Rows) ColumnTypes() []string {
 // Values returns a copy of the row: nil, int64, float64, string or []byte.
 func (r *Rows) Values() []any {
 	if r.live != nil {
-		return r.live.Values()
+		return tenant.Values(&r.live.Row)
 	}
 	return append([]any(nil), r.rows[r.at]...)
 }
@@ -132,23 +135,14 @@ func (r *Rows) value(i int) any {
 	return r.rows[r.at][i]
 }
 
-// scanLive takes the short way for the commonest cases.
+// scanLive takes the short way for the commonest case.
 func scanLive(rows *tenant.Rows, i int, dest any) bool {
-	switch d := dest.(type) {
-	case *int64:
-		v, ok := rows.Int64(i)
-		if ok {
-			*d = v
-		}
-		return ok
-	case *string:
-		v, ok := rows.Text(i)
-		if ok {
-			*d = v
-		}
-		return ok
+	d, ok := dest.(*string)
+	if !ok || rows.IsNull(i) {
+		return false
 	}
-	return false
+	*d = rows.Text(i)
+	return true
 }
 
 // Row is the result of [Tenant.QueryRow].

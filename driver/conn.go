@@ -113,17 +113,17 @@ func (c *conn) ExecContext(ctx context.Context, query string, named []driver.Nam
 	default:
 		r, err = c.tx.Exec(ctx, query, arguments(named)...)
 	}
-	return result(r), err
+	return result{r}, err
 }
 
 func errReadOnly() error {
 	return &kimberlite.Error{Op: "write", Kind: kimberlite.Denied, Message: "the transaction was begun as read-only"}
 }
 
-type result kimberlite.Result
+type result struct{ r kimberlite.Result }
 
-func (r result) LastInsertId() (int64, error) { return r.LastInsertID, nil }
-func (r result) RowsAffected() (int64, error) { return kimberlite.Result(r).RowsAffected, nil }
+func (r result) LastInsertId() (int64, error) { return r.r.LastInsertID, nil }
+func (r result) RowsAffected() (int64, error) { return r.r.RowsAffected, nil }
 
 // QueryContext implements driver.QueryerContext.
 func (c *conn) QueryContext(ctx context.Context, query string, named []driver.NamedValue) (driver.Rows, error) {

@@ -22,6 +22,7 @@ import (
 	"kimberlite/internal/kms"
 	"kimberlite/internal/projection"
 	"kimberlite/internal/replication"
+	"kimberlite/internal/seal"
 	"kimberlite/internal/shard"
 	"kimberlite/internal/tenant"
 )
@@ -52,6 +53,8 @@ type Config struct {
 	SegmentBytes       int64
 	CheckpointBytes    int64
 	CheckpointInterval time.Duration
+	// KeySource is for benchmarks only; see tenant.Options.
+	KeySource func(seal.KeySource) seal.KeySource
 }
 
 // defaultReserve is the free disk that writes leave alone.
@@ -134,7 +137,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.tenants = tenant.NewManager(tenant.Options{
 		FS: n.c.FS, Shard: n.shard, Ring: n.ring, Keys: n.keys, Provider: n.provider, Clock: n.c.Clock,
 		Limits: n.c.Limits, Rotation: n.c.Rotation, MaxOpen: n.c.MaxOpenTenants, MaxReaders: n.c.MaxReaders,
-		MaxDirtyPages: n.c.MaxDirtyPages, TransactionIdle: n.c.TransactionIdle,
+		MaxDirtyPages: n.c.MaxDirtyPages, TransactionIdle: n.c.TransactionIdle, KeySource: n.c.KeySource,
 		ReserveBytes: uint64(n.c.ReserveBytes), Logger: n.c.Logger, //nolint:gosec // not negative, see defaults
 	})
 	return nil

@@ -80,12 +80,23 @@ func (n *Node) checkDir() error {
 }
 
 // makeDirs makes the data directory and those in it that hold what must
-// survive a power loss.
+// survive a power loss. Their names are synced at every start, since a
+// process that was killed may have left them made and not synced.
 func (n *Node) makeDirs() error {
-	for _, d := range []string{"", "keyring", "replication", filepath.Join("shards", embeddedShard.String(), "tenants")} {
-		if err := disk.MkdirAllDurable(n.c.FS, filepath.Join(n.c.Dir, d), 0o700); err != nil {
+	tenants := filepath.Join("shards", embeddedShard.String(), "tenants")
+	dirs := []string{".", "keyring", "replication", "shards", filepath.Dir(tenants), tenants}
+	for _, d := range dirs {
+		dir := filepath.Join(n.c.Dir, d)
+		err := disk.MkdirAllDurable(n.c.FS, dir, 0o700)
+		if err == nil {
+			err = n.c.FS.SyncDir(filepath.Dir(dir))
+		}
+		if err != nil {
 			return fault.Wrap("open", fault.Unavailable, err, "cannot make the data directory %s", n.c.Dir)
 		}
+	}
+	if err := n.c.FS.SyncDir(filepath.Join(n.c.Dir, tenants)); err != nil {
+		return fault.Wrap("open", fault.Unavailable, err, "cannot sync the directory of tenants")
 	}
 	return nil
 }

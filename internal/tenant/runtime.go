@@ -26,6 +26,7 @@ type Runtime struct {
 	id    ident.TenantID
 	lease *keyring.Lease
 	keys  *keyring.Keys
+	seals seal.KeySource // keys, as the log and the projection use them
 	log   *tenantlog.Log
 	store *pagestore.Store
 	db    *projection.DB
@@ -65,7 +66,11 @@ func (m *Manager) openRuntime(ctx context.Context, s *slot) (*Runtime, error) {
 	}
 	rt := &Runtime{m: m, slot: s, id: s.id, lease: lease, keys: lease.Keys()}
 	rt.maxLog.Store(st.Limits.MaxLogBytes)
-	rt.segKeys.keys = rt.keys
+	rt.seals = rt.keys
+	if m.o.KeySource != nil {
+		rt.seals = m.o.KeySource(rt.keys)
+	}
+	rt.segKeys.keys = rt.seals
 	rt.writer.init(rt)
 	rt.watch.init()
 	rt.log, err = m.o.Shard.PinLog(s.id)
@@ -119,7 +124,7 @@ func (rt *Runtime) tryProjection(ctx context.Context, limit int64) error {
 		return fault.Wrap("open", fault.Unavailable, err, "cannot make the directory of tenant %s", rt.id)
 	}
 	store, err := pagestore.Open(pagestore.Options{
-		FS: rt.m.o.FS, Path: rt.projectionPath(), Tenant: rt.id, Keys: rt.keys, MaxDirtyPages: rt.m.o.MaxDirtyPages,
+		FS: rt.m.o.FS, Path: rt.projectionPath(), Tenant: rt.id, Keys: rt.seals, MaxDirtyPages: rt.m.o.MaxDirtyPages,
 	})
 	if err != nil {
 		return err

@@ -149,6 +149,7 @@ type Rows struct {
 	rt     *Runtime
 	reader *projection.Reader
 	open   bool
+	seen   bool // a row was given
 }
 
 // Query runs a statement that only reads. Unsupported says that it writes.
@@ -177,10 +178,25 @@ func (t *Tenant) Query(ctx context.Context, sql string, args []any) (*Rows, erro
 // end and on an error, which Err then returns.
 func (r *Rows) Next() bool {
 	if r.Rows.Next() {
+		r.seen = true
 		return true
+	}
+	if !r.seen && r.open {
+		// Whoever shows an empty result still wants its header.
+		r.Columns()
+		r.DeclTypes()
 	}
 	r.Close()
 	return false
+}
+
+// Values returns a copy of the row.
+func Values(r *projection.Row) []any {
+	values := make([]any, r.Len())
+	for i := range values {
+		values[i] = r.Value(i)
+	}
+	return values
 }
 
 // Close lets go of the rows. It may be called more than once.
