@@ -22,7 +22,7 @@ func readSchema(c *conn) (schema, error) {
 	var all schema
 	err := c.each(`SELECT type, name, tbl_name, rootpage, coalesce(sql,'') FROM sqlite_schema`, func(s *sqlite3.Stmt) error {
 		o := object{s.ColumnText(0), s.ColumnText(1), s.ColumnText(2), s.ColumnInt64(3), s.ColumnText(4)}
-		if !hasPrefixFold(o.table, internalPrefix) && !hasPrefixFold(o.name, "sqlite_") {
+		if !internalTables[o.table] && !hasPrefixFold(o.name, "sqlite_") {
 			all = append(all, o)
 		}
 		return nil

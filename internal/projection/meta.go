@@ -33,6 +33,12 @@ CREATE TABLE _kimberlite_idempotency(id INTEGER PRIMARY KEY, key TEXT UNIQUE, fi
 CREATE TABLE _kimberlite_index(stream INTEGER, first INTEGER, log INTEGER, segment INTEGER, byte INTEGER, PRIMARY KEY(stream, first)) WITHOUT ROWID;
 `
 
+// internalTables are the tables of internalSchema.
+var internalTables = map[string]bool{
+	"_kimberlite_meta": true, "_kimberlite_stream": true, "_kimberlite_version": true,
+	"_kimberlite_idempotency": true, "_kimberlite_index": true,
+}
+
 // Applied says how far a projection has followed its log.
 type Applied struct {
 	// Next is how many records have been applied: the offset of the next one.

@@ -119,7 +119,8 @@ func (c *conn) interrupted(op string) *fault.Error {
 // limit.
 var tooLargeTexts = []string{
 	"too many", "too large", "too big", "too deep", "too complex", "parser stack overflow",
-	"exceeds limit", "limit exceeded", "too long", "maximum recursion",
+	"exceeds limit", "limit exceeded", "too long", "recursion limit", "maximum recursion",
+	"variable number must be between",
 }
 
 func sqlError(op, sql, message string, err error) *fault.Error {
