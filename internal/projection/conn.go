@@ -24,6 +24,8 @@ type conn struct {
 	auth      authorizer
 	cache     stmtCache
 	internal  map[string]*sqlite3.Stmt
+	// schemaSeen is the DB's schemaVersion when the connection looked last.
+	schemaSeen uint64
 	// dead says that the connection broke down and must only be closed.
 	dead bool
 }

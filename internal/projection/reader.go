@@ -59,12 +59,29 @@ func (r *Reader) connect() error {
 	if r.c != nil && r.c.dead {
 		return fault.New("read", fault.Closed, "the reader's connection broke down: take another reader").ForTenant(r.d.tenant)
 	}
-	if r.c != nil {
-		return nil
+	if r.c == nil {
+		c, err := r.d.readers.get(r.d)
+		if err != nil {
+			return err
+		}
+		r.c = c
 	}
-	c, err := r.d.readers.get(r.d)
-	r.c = c
-	return err
+	if version := r.d.schemaVersion.Load(); r.c.schemaSeen != version && !r.snapshot {
+		return r.lookAgain(version)
+	}
+	return nil
+}
+
+// lookAgain makes SQLite load the schema anew if it has changed: it would not
+// notice by itself that a new table of the tenant hides a system table.
+func (r *Reader) lookAgain(version uint64) (err error) {
+	defer r.c.protect("read", &err)
+	r.c.cache.clear()
+	if err := r.c.exec(`SELECT 1 FROM _kimberlite_meta WHERE k=0`); err != nil {
+		return err
+	}
+	r.c.schemaSeen = version
+	return nil
 }
 
 // Query runs one statement that only reads. Unsupported says that it writes.
