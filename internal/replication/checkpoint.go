@@ -18,7 +18,8 @@ type KV struct {
 
 // SaveCheckpoint saves, in one synced write, changes to the state machine's
 // keys and that they cover the log up to index, and drops the log up to
-// there. index must be applied already and not before the last checkpoint's.
+// there. index must be applied already and not before the last checkpoint's;
+// of a new group it may be 0, which counts as the index before its first entry.
 // All that the entries up to index did to other files must be durable before
 // the call. kvs is not kept. Errors: Invalid, Closed, Stopped, DiskFull; after
 // the last two the checkpoint is there or it is not, as a whole.
@@ -43,6 +44,7 @@ func (g *Group) SaveCheckpoint(index uint64, kvs []KV) error {
 }
 
 func (l *groupLog) saveCheckpoint(op string, s *Store, index uint64, kvs []KV) error {
+	index = max(index, initialIndex)
 	term, from, err := l.checkpointAt(op, index)
 	if err != nil {
 		return err

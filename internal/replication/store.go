@@ -78,7 +78,7 @@ func OpenStore(o StoreOptions) (*Store, error) {
 	if o.MemTableBytes <= 0 {
 		o.MemTableBytes = defaultMemTableBytes
 	}
-	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := makeDir(o.FS, o.Dir); err != nil {
 		return nil, diskError(op, err, "cannot make %s", o.Dir)
 	}
 	s := &Store{dir: o.Dir, logger: o.Logger, groups: map[ident.ShardID]*Group{}}
@@ -93,6 +93,28 @@ func OpenStore(o StoreOptions) (*Store, error) {
 	}
 	s.latch.arm(func() { go s.abandon() })
 	return s, nil
+}
+
+// makeDir makes dir and the directories above it, durably.
+func makeDir(fsys disk.FS, dir string) error {
+	var made []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := fsys.Stat(d); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+			return err
+		}
+		made = append(made, d)
+	}
+	if err := fsys.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range made {
+		if err := fsys.SyncDir(filepath.Dir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // open opens what lies below the lock.
