@@ -22,7 +22,7 @@ import (
 // nothing and takes no part; a store that is in use is InUse. It reports
 // Corruption for a damaged entry, a gap, and a log that is shorter than it is
 // known to have been. data is valid during the call. It returns fn's error as
-// it is.
+// it is. A store whose making a crash interrupted is empty.
 func InspectStore(fsys disk.FS, dir string, fn func(shard ident.ShardID, index uint64, data []byte) error) error {
 	return inspect(fsys, dir, func(db *pebble.DB, b *bounds, shards []ident.ShardID) error {
 		for _, shard := range shards {
@@ -90,6 +90,9 @@ func inspect(fsys disk.FS, dir string, read func(*pebble.DB, *bounds, []ident.Sh
 	opts := engineOptions(g, slog.New(slog.DiscardHandler), l)
 	opts.ReadOnly = true
 	db, err := openInspected(dir, opts, g)
+	if errors.Is(err, pebble.ErrDBDoesNotExist) && len(b.slots) == 0 {
+		return nil // a crash in the making of the store: nothing was ever in it
+	}
 	if err != nil {
 		return err
 	}
@@ -100,19 +103,17 @@ func inspect(fsys disk.FS, dir string, read func(*pebble.DB, *bounds, []ident.Sh
 			err = corruptFile(op, dir, g, closeErr)
 		}
 	}()
-	value, err := getValue(db, versionKey)
-	if err == nil && value == nil {
-		err = errors.New("the format version is missing")
-	}
-	if err != nil {
+	value, shards, err := readTop(db)
+	switch {
+	case err != nil:
 		return corruptFile(op, dir, g, err)
+	case value == nil && len(shards) == 0 && len(b.slots) == 0:
+		return nil // likewise: the version is written first
+	case value == nil:
+		return corruptFile(op, dir, g, errors.New("the format version is missing"))
 	}
 	if err := checkVersionValue(dir, value); err != nil {
 		return err
-	}
-	shards, err := listShards(db)
-	if err != nil {
-		return corruptFile(op, dir, g, err)
 	}
 	for shard := range b.slots {
 		if !slices.Contains(shards, shard) {
@@ -120,6 +121,15 @@ func inspect(fsys disk.FS, dir string, read func(*pebble.DB, *bounds, []ident.Sh
 		}
 	}
 	return read(db, b, shards)
+}
+
+// readTop reads the format version, nil when there is none, and the shards.
+func readTop(r pebble.Reader) (version []byte, shards []ident.ShardID, err error) {
+	if version, err = getValue(r, versionKey); err != nil {
+		return nil, nil, err
+	}
+	shards, err = listShards(r)
+	return version, shards, err
 }
 
 func openInspected(dir string, opts *pebble.Options, g *guard) (*pebble.DB, error) {

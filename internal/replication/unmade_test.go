@@ -1,0 +1,39 @@
+package replication
+
+import (
+	"testing"
+
+	"kimberlite/internal/disk"
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+)
+
+// TestAStoreWhoseMakingWasInterruptedIsEmptyAndNotDamaged looks at a store as
+// a power loss at any sync point of its making leaves it.
+func TestAStoreWhoseMakingWasInterruptedIsEmptyAndNotDamaged(t *testing.T) {
+	mem := disk.NewMem()
+	var clones []*disk.Mem
+	mem.BeforeSync(func(string) { clones = append(clones, mem.CrashClone(nil)) })
+	mem.OnSync(func(string) { clones = append(clones, mem.CrashClone(nil)) })
+	s, err := OpenStore(StoreOptions{FS: mem, Dir: "/store"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.BeforeSync(nil)
+	mem.OnSync(nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, clone := range clones {
+		err := InspectStore(clone, "/store", func(ident.ShardID, uint64, []byte) error {
+			t.Errorf("clone %d holds an entry", i)
+			return nil
+		})
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			t.Errorf("clone %d of %d: %v", i, len(clones), err)
+		}
+	}
+	if len(clones) < 8 {
+		t.Errorf("only %d clones", len(clones))
+	}
+}
