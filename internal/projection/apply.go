@@ -91,7 +91,7 @@ func (d *DB) rollback(w *writer) {
 			err = w.verifySchema()
 		}
 	}()
-	if err != nil || w.c.dead {
+	if err != nil || w.c.dead || w.c.worn {
 		d.dropWriter()
 		return
 	}

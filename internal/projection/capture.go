@@ -39,6 +39,14 @@ func (k *capture) full() bool {
 	return true
 }
 
+// captured estimates the size of the events of the transaction under way.
+func (w *writer) captured() int {
+	if w.capture == nil {
+		return 0
+	}
+	return w.capture.bytes
+}
+
 // onPreUpdate is SQLite's preupdate hook: it is called for every row that a
 // statement, its triggers and its foreign keys are about to change.
 func (w *writer) onPreUpdate(p sqlite3.PreUpdateData) {

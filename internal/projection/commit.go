@@ -149,6 +149,7 @@ func (g *Group) Commit() error {
 		return err
 	}
 	g.w.publish(g.d)
+	g.d.retire(g.w)
 	return nil
 }
 

@@ -28,6 +28,23 @@ type conn struct {
 	schemaSeen uint64
 	// dead says that the connection broke down and must only be closed.
 	dead bool
+	// worn says that it has done large work: its memory has grown, and only
+	// closing it gives that back.
+	worn bool
+}
+
+// Work from which on a connection is worn. Opening another one takes less than
+// a hundredth of the time that such work took.
+const (
+	largeCalls = 5000    // rows, or thousands of instructions
+	largeBytes = 4 << 20 // of results or events
+)
+
+// wear notes work that was done.
+func (c *conn) wear(g *guard, bytes int64) {
+	if g.calls > largeCalls || bytes > largeBytes {
+		c.worn = true
+	}
 }
 
 // close gives the connection's memory back, whatever state it is in.

@@ -169,6 +169,7 @@ func (g *Group) statements(ctx context.Context, sql string, args []any, fn func(
 			err = g.statement(p, sql[:len(sql)-len(tail)], args, fn, &res)
 		}
 		g.w.c.release(p)
+		g.w.c.wear(&g.w.guard, int64(g.w.captured()))
 		if err != nil {
 			return res, err
 		}

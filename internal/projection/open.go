@@ -160,6 +160,14 @@ func (d *DB) dropWriter() {
 	}
 }
 
+// retire closes the writing connection after large work, so that its memory
+// is given back; the next group opens another.
+func (d *DB) retire(w *writer) {
+	if w == d.w && w.c.worn {
+		d.dropWriter()
+	}
+}
+
 func pragmaMaxPages(pages int64) string {
 	return "PRAGMA max_page_count=" + strconv.FormatInt(pages, 10)
 }

@@ -62,7 +62,7 @@ func (p *pool) get(d *DB) (*conn, error) {
 // put takes a connection back.
 func (p *pool) put(c *conn) {
 	p.mu.Lock()
-	keep := !p.closed && !c.dead
+	keep := !p.closed && !c.dead && !c.worn
 	if keep {
 		p.idle = append(p.idle, c)
 		if len(p.idle) > 1 {

@@ -183,6 +183,7 @@ func (rows *Rows) Close() {
 	}
 	rows.closed = true
 	rows.r.forget(rows)
+	rows.r.c.wear(&rows.guard, rows.r.d.limits.MaxResultBytes-rows.left)
 	var err error
 	func() {
 		defer rows.r.c.protect("sql", &err)
