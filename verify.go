@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"kimberlite/internal/disk"
+	"kimberlite/internal/node"
 	"kimberlite/internal/verify"
 )
 
@@ -21,6 +22,13 @@ type VerifyProblem = verify.Problem
 // segment is read. progress may be nil. The error says that the check could
 // not be made; what is wrong with the data is in the report.
 func VerifyPath(ctx context.Context, path string, progress func(bytesRead int64)) (*VerifyReport, error) {
+	if node.IsDataDir(path) {
+		release, err := node.LockDir(path)
+		if err != nil {
+			return nil, err
+		}
+		defer release() //nolint:errcheck // the lock ends with the process at the latest
+	}
 	return verify.Path(ctx, disk.OS{}, path, progress)
 }
 

@@ -26,10 +26,20 @@ var (
 	held   = map[string]struct{}{} // directories open in this process
 )
 
+// IsDataDir says whether a path is a data directory.
+func IsDataDir(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, settingsFile))
+	return err == nil
+}
+
 // LockDir takes a data directory for this process; release lets go of it.
 // InUse says who holds it.
 func LockDir(dir string) (release func() error, err error) {
-	l, err := lockDir(disk.OS{}, dir)
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fault.Wrap("open", fault.Invalid, err, "the data directory has no absolute path")
+	}
+	l, err := lockDir(disk.OS{}, abs)
 	if err != nil {
 		return nil, err
 	}

@@ -89,6 +89,9 @@ func (rt *Runtime) changeKeys(ctx context.Context, newDEK bool, change func(keyr
 		return err
 	}
 	changed, err := change(env)
+	if err == nil {
+		err = keyring.CheckSuccessor(env, changed)
+	}
 	if err != nil {
 		return err
 	}

@@ -78,6 +78,7 @@ func (m *Manager) openRuntime(ctx context.Context, s *slot) (*Runtime, error) {
 		lease.Release()
 		return nil, err
 	}
+	rt.writer.openedAt = rt.log.Position().Next
 	if err := rt.openProjection(ctx, st.Limits.MaxProjectionBytes); err != nil {
 		m.o.Shard.UnpinLog(s.id)
 		lease.Release()
@@ -294,6 +295,25 @@ func (rt *Runtime) writeHead() error {
 		return err
 	}
 	return rt.slot.writeHead(rt.keys, at)
+}
+
+// usable says whether new calls may use the open tenant.
+func (rt *Runtime) usable() bool {
+	if rt.locked() {
+		rt.broken.Store(true)
+	}
+	return !rt.broken.Load()
+}
+
+// locked says whether the tenant's keys were taken away: subkeys that were
+// derived before still work, so the tenant must be closed.
+func (rt *Runtime) locked() bool {
+	select {
+	case <-rt.keys.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // interruptIdle is called while the tenant drains: an interactive transaction

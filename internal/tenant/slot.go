@@ -37,7 +37,7 @@ const closing = -(1 << 40)
 // release it.
 func (s *slot) acquire(ctx context.Context) (*Runtime, error) {
 	if s.refs.Add(1) > 0 {
-		if rt := s.rt.Load(); rt != nil && !rt.broken.Load() {
+		if rt := s.rt.Load(); rt != nil && rt.usable() {
 			if !s.used.Load() {
 				s.used.Store(true)
 			}

@@ -20,6 +20,9 @@ func (v *verifier) dataDirectory(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := v.keyring(filepath.Join(dir, "keyring")); err != nil {
+		return err
+	}
 	root := filepath.Join(dir, "shards")
 	shards, err := v.fs.ReadDir(root)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -34,6 +37,23 @@ func (v *verifier) dataDirectory(dir string) error {
 		v.missing(filepath.Join(root, name, "tenants"), tenants)
 	}
 	sortReports(v.report.Tenants)
+	return nil
+}
+
+// keyring reports damaged slots of wrapped KEKs, which need no key to be seen.
+func (v *verifier) keyring(dir string) error {
+	damage, err := keyring.Inspect(v.fs, dir)
+	if err != nil {
+		return err
+	}
+	for _, d := range damage {
+		if d.Harmless {
+			continue
+		}
+		v.report.Problems = append(v.report.Problems, Problem{
+			Tenant: d.Tenant, File: d.Fault.File, Offset: d.Fault.Position, Message: d.Fault.Message,
+		})
+	}
 	return nil
 }
 
@@ -135,7 +155,7 @@ func addCommand(tenants shardTenants, data []byte) error {
 			return err
 		}
 		if e := tenants[h.Tenant]; e != nil && !h.Offset.Before(e.at.Next) {
-			e.pending = append(e.pending, pendingRecord{h.Offset, hash})
+			e.pending = append(e.pending, pendingRecord{h.Offset, hash, int64(len(cmd.Record))})
 		}
 	}
 	return nil

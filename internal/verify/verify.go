@@ -144,6 +144,7 @@ type expectation struct {
 type pendingRecord struct {
 	offset ident.Offset
 	hash   record.Hash
+	size   int64
 }
 
 func (v *verifier) tenant(logDir string, id ident.TenantID, e expectation) error {
@@ -173,21 +174,29 @@ func (v *verifier) tenant(logDir string, id ident.TenantID, e expectation) error
 	for _, p := range rep.Problems {
 		out.Problems = append(out.Problems, Problem{Tenant: id, File: p.File, Offset: p.Offset, Record: p.Record, Message: p.Message})
 	}
-	v.comparePending(&out, e, logDir)
+	v.comparePending(&out, e, rep)
 	v.report.Tenants = append(v.report.Tenants, out)
 	return nil
 }
 
-// comparePending counts the records that stand only in the replicated log.
-// Those that stand in the tenant's files as well were walked like all others.
-func (v *verifier) comparePending(out *TenantReport, e expectation, logDir string) {
+// comparePending looks at the records that the replicated log holds after the
+// checkpoint. Those that the tenant's files hold whole were walked like all
+// others. One whose place in the files is filled with something else is
+// damage, though the next opening mends it; the rest wait for that opening.
+func (v *verifier) comparePending(out *TenantReport, e expectation, rep tenantlog.Report) {
 	for _, p := range e.pending {
 		switch {
+		case p.offset.Uint64() == out.Records && rep.Tail != tenantlog.TailClean && rep.TornBytes >= p.size:
+			out.Problems = append(out.Problems, Problem{
+				Tenant: out.Tenant, File: rep.TornFile, Offset: rep.TornAt, Record: p.offset,
+				Message: "this is not the record that the replicated log holds; the next opening writes it again",
+			})
+			out.Pending++
 		case p.offset.Uint64() >= out.Records:
 			out.Pending++
 		case p.offset.Uint64() == out.Records-1 && p.hash != out.LastHash && len(out.Problems) == 0:
 			out.Problems = append(out.Problems, Problem{
-				Tenant: out.Tenant, File: logDir, Record: p.offset,
+				Tenant: out.Tenant, File: rep.TornFile, Record: p.offset,
 				Message: "the last record is not the one that the replicated log holds at this offset",
 			})
 		}
