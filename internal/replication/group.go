@@ -137,9 +137,6 @@ func (p *proposal) finish(result any, err error) {
 	p.result <- outcome{result, err}
 }
 
-// proposals holds proposals of [Group.Propose] between two uses.
-var proposals = sync.Pool{New: func() any { return &proposal{result: make(chan outcome, 1)} }}
-
 // OpenGroup opens a group, and makes it, with this node as the one member, the
 // first time. It replays through sm.Apply every committed entry after the
 // checkpoint, and leads when it returns. Errors: Corruption when the log is
@@ -277,13 +274,13 @@ func (g *Group) Propose(ctx context.Context, data []byte) (any, error) {
 	if ctx.Err() != nil {
 		return nil, fault.OfContext(op, ctx)
 	}
-	p := proposals.Get().(*proposal)
+	p := &proposal{result: make(chan outcome, 1)}
 	if err := g.enqueue(op, p, data); err != nil {
 		return nil, err
 	}
 	select {
 	case o := <-p.result:
-		return g.recycle(p, o)
+		return o.result, o.err
 	case <-ctx.Done():
 	}
 	if g.withdraw(p) {
@@ -291,17 +288,10 @@ func (g *Group) Propose(ctx context.Context, data []byte) (any, error) {
 	}
 	select {
 	case o := <-p.result: // both happened
-		return g.recycle(p, o)
+		return o.result, o.err
 	default:
 		return nil, fault.Wrap(op, fault.OutcomeUnknown, ctx.Err(), "shard %s: gave up waiting for a write that had entered the log; it may take effect", g.opts.Shard)
 	}
-}
-
-// recycle keeps a finished proposal for the next one.
-func (g *Group) recycle(p *proposal, o outcome) (any, error) {
-	p.data = nil
-	proposals.Put(p)
-	return o.result, o.err
 }
 
 // ProposeAsync is Propose without blocking: done is called once with the

@@ -363,10 +363,11 @@ func diskError(op string, err error, format string, args ...any) error {
 }
 
 // lockError returns the error for a lock that was not granted. The operating
-// system's refusal is a bare errno; one with a path is another failure.
+// system's refusal is a bare EAGAIN or EACCES, the engine's own has no errno
+// at all; anything else is another failure.
 func lockError(op, dir string, err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	var errno syscall.Errno
+	if isPathError(err) || errors.As(err, &errno) && errno != syscall.EAGAIN && errno != syscall.EACCES {
 		return diskError(op, err, "cannot lock %s", dir)
 	}
 	return fault.Wrap(op, fault.InUse, err, "%s is in use by another process; stop that one first", dir)
