@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -60,12 +61,19 @@ func newRoot(a *app) *cobra.Command {
 		Example:       "  kimberlite demo",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs,
+	}
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return unknownVerb(cmd, args[0])
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SuggestionsMinimumDistance = 2
+	root.CompletionOptions.DisableDefaultCmd = true
 	f := root.PersistentFlags()
 	f.StringVar(&a.global.data, "data", "", "data directory (or "+envData+")")
 	f.StringVar(&a.global.server, "server", "", "URL of a running node (or "+envServer+"); not there yet")
@@ -74,7 +82,7 @@ func newRoot(a *app) *cobra.Command {
 	f.BoolVar(&a.global.verbose, "verbose", false, "log what the database does to stderr")
 	root.AddCommand(
 		demoCommand(a), tenantCommand(a), sqlCommand(a), loadCommand(a), streamCommand(a),
-		keyCommand(a), verifyCommand(a), benchCommand(a), versionCommand(a),
+		keyCommand(a), verifyCommand(a), benchCommand(a), completionCommand(a), versionCommand(a),
 	)
 	return root
 }
@@ -96,17 +104,57 @@ func (a *app) group(c *cobra.Command, verbs ...*cobra.Command) *cobra.Command {
 	c.AddCommand(verbs...)
 	c.Args = cobra.ArbitraryArgs
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		names := make([]string, len(verbs))
-		for i, v := range verbs {
-			names[i] = v.Name()
-		}
-		known := strings.Join(names, ", ")
 		if len(args) == 0 {
-			return fault.New(cmd.CommandPath(), fault.Invalid, "a verb is missing: one of %s", known)
+			return fault.New(cmd.Name(), fault.Invalid, "a verb is missing: one of %s", verbNames(cmd))
 		}
-		return fault.New(cmd.CommandPath(), fault.Invalid, "unknown verb %q: one of %s", args[0], known)
+		return unknownVerb(cmd, args[0])
 	}
 	return c
+}
+
+func verbNames(c *cobra.Command) string {
+	var names []string
+	for _, v := range c.Commands() {
+		if v.IsAvailableCommand() {
+			names = append(names, v.Name())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// unknownVerb says which verbs there are, the likely one first.
+func unknownVerb(c *cobra.Command, name string) error {
+	op := c.Name()
+	if !c.HasParent() {
+		op = ""
+	}
+	if likely := c.SuggestionsFor(name); len(likely) > 0 {
+		return fault.New(op, fault.Invalid, "unknown verb %q: did you mean %s?", name, likely[0])
+	}
+	return fault.New(op, fault.Invalid, "unknown verb %q: one of %s", name, verbNames(c))
+}
+
+// atLeast demands one argument of a name.
+func atLeast(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s is missing", name)
+		}
+		return nil
+	}
+}
+
+// exactly demands as many arguments as have names here.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return fmt.Errorf("%s is missing", names[len(args)])
+		case len(args) > len(names):
+			return fmt.Errorf("there is an argument too many: %q", args[len(names)])
+		}
+		return nil
+	}
 }
 
 func errServer() error {

@@ -32,7 +32,7 @@ operation after another, reads a row by its primary key or inserts one; every
 insert is acknowledged only once it is durable. The data directory must be new:
 without --data it is a temporary one, removed afterwards.`,
 		Example: "  kimberlite bench --tenants 4 --workers 2 --reads 80 --duration 1s",
-		Args:    cobra.NoArgs,
+		Args:    exactly(),
 	}
 	f := c.Flags()
 	f.IntVar(&flags.tenants, "tenants", 4, "number of tenants")

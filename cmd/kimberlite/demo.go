@@ -22,7 +22,7 @@ isolation, quotas, event streams, key rotation, a rebuilt projection, verificati
 and a flipped byte that is found. The data stays in ` + demoDirectory + `, or --data,
 for a look around; the directory must be new.`,
 		Example: "  kimberlite demo\n  kimberlite demo --data ./another",
-		Args:    cobra.NoArgs,
+		Args:    exactly(),
 	}
 	return a.verb(c, func(ctx context.Context, _ []string) error {
 		if a.env(envServer) != "" {

@@ -42,7 +42,7 @@ func keyStatusCommand(a *app) *cobra.Command {
 		Short: "Show the generations of a tenant's keys",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite key status --data ./data --tenant 1`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 	}
 	tenantFlag(c, &tenant)
 	return a.verb(c, func(ctx context.Context, _ []string) error {
@@ -87,7 +87,7 @@ record on, and old generations still open old data. A new KEK wraps the DEKs
 again, and the old KEK is destroyed. Nothing is re-encrypted.`,
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite key rotate --data ./data --tenant 1 --level dek`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 	}
 	c.Flags().StringVar(&tenant, "tenant", "", "the tenant's id or name (required)")
 	c.Flags().StringVar(&level, "level", "", "dek or kek (required)")

@@ -42,7 +42,7 @@ there, says its line, and how many rows were committed before it.`,
 		Example: `  printf 'id,name,zip\n1,Alice,02155\n2,Bob,10001\n' > people.csv
   kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite load --data ./data --tenant 1 --table people --create people.csv`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("FILE.csv"),
 	}
 	tenantFlag(c, &flags.tenant)
 	f := c.Flags()
@@ -80,7 +80,7 @@ func parseDelimiter(s string) (rune, error) {
 }
 
 func (a *app) load(ctx context.Context, flags *loadFlags, delimiter rune) (err error) {
-	src, err := a.openSource(flags.file)
+	src, err := a.openSource(ctx, flags.file)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -45,10 +46,10 @@ func (s *source) close() error {
 	return s.file.Close()
 }
 
-func (a *app) openSource(name string) (*source, error) {
+func (a *app) openSource(ctx context.Context, name string) (*source, error) {
 	if name == "-" {
 		src := &source{name: "standard input"}
-		return src, src.hold(a.stdin)
+		return src, src.hold(ctx, a.stdin)
 	}
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,14 +59,14 @@ func (a *app) openSource(name string) (*source, error) {
 		return nil, fault.Wrap("load", fault.Invalid, err, "cannot open the file")
 	}
 	src := &source{name: filepath.Base(name), file: f}
-	if err := src.examine(name); err != nil {
+	if err := src.examine(ctx, name); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return src, nil
 }
 
 // examine tells a file that can be read twice from a pipe.
-func (s *source) examine(name string) error {
+func (s *source) examine(ctx context.Context, name string) error {
 	info, err := s.file.Stat()
 	switch {
 	case err != nil:
@@ -73,7 +74,7 @@ func (s *source) examine(name string) error {
 	case info.IsDir():
 		return fault.New("load", fault.Invalid, "%s is a directory", name)
 	case !info.Mode().IsRegular():
-		return s.hold(s.file)
+		return s.hold(ctx, s.file)
 	}
 	s.size, s.whole = info.Size(), s.file
 	return nil
@@ -81,7 +82,8 @@ func (s *source) examine(name string) error {
 
 // hold reads an input that can be read only once into memory, as far as that
 // goes.
-func (s *source) hold(r io.Reader) error {
+func (s *source) hold(ctx context.Context, in io.Reader) error {
+	r := newInterruptible(ctx, in)
 	held, err := io.ReadAll(io.LimitReader(r, maxHeld+1))
 	if err != nil {
 		return errInput(err)

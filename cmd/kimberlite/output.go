@@ -91,14 +91,18 @@ func (s *sticky) failure() error {
 
 // columns prints rows of tab-separated cells as a table.
 func columns(w io.Writer, header string, rows []string) {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if header != "" {
 		fmt.Fprintln(tw, header)
 	}
 	for _, row := range rows {
 		fmt.Fprintln(tw, row)
 	}
-	_ = tw.Flush() // a sticky writer keeps the error
+	_ = tw.Flush() // a buffer takes everything
+	for text := range strings.Lines(b.String()) {
+		fmt.Fprintln(w, strings.TrimRight(text, " \n"))
+	}
 }
 
 // line joins cells of a table; a tab inside one would break it.
@@ -178,8 +182,4 @@ func grouped(n int64) string {
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-func errInput(err error) error {
-	return fault.Wrap("input", fault.Unavailable, err, "cannot read the input")
 }

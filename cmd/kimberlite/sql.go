@@ -40,7 +40,7 @@ The shell keeps its history in memory only, since statements hold data.`,
   kimberlite sql --data ./data --tenant 1 -c "CREATE TABLE patients (id INTEGER PRIMARY KEY, name TEXT)"
   kimberlite sql --data ./data --tenant hospital-a -c "INSERT INTO patients VALUES (123, 'Alice Smith')"
   kimberlite sql --data ./data --tenant 1 --format csv -c "SELECT * FROM patients"`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 	}
 	tenantFlag(c, &flags.tenant)
 	c.Flags().StringArrayVarP(&flags.commands, "command", "c", nil, "SQL to run; may be given several times")
@@ -75,7 +75,7 @@ func (a *app) sql(ctx context.Context, flags *sqlFlags, out printer) error {
 		case len(flags.commands) > 0:
 			return s.abandon(s.commands(ctx, flags.commands))
 		}
-		return s.abandon(s.script(ctx, a.stdin, a.stdout))
+		return s.abandon(s.script(ctx, newInterruptible(ctx, a.stdin), a.stdout))
 	})
 }
 

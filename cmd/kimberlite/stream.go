@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"kimberlite"
-	"kimberlite/internal/quantity"
+	"kimberlite/internal/fault"
 )
 
 func streamCommand(a *app) *cobra.Command {
@@ -50,7 +51,7 @@ func streamCreateCommand(a *app) *cobra.Command {
 		Short: "Create an event stream",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite stream create --data ./data --tenant 1 admissions`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("STREAM"),
 	}
 	tenantFlag(c, &tenant)
 	return a.verb(c, func(ctx context.Context, args []string) error {
@@ -73,7 +74,7 @@ func streamListCommand(a *app) *cobra.Command {
 		Short: "List a tenant's streams; every table is one",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite stream list --data ./data --tenant 1`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 	}
 	tenantFlag(c, &tenant)
 	return a.verb(c, func(ctx context.Context, _ []string) error {
@@ -101,9 +102,9 @@ func (p *positionFlag) add(c *cobra.Command) {
 }
 
 func (p *positionFlag) offset() (kimberlite.Offset, error) {
-	n, err := quantity.ParseCount(p.from)
+	n, err := strconv.ParseUint(p.from, 10, 64)
 	if err != nil {
-		return kimberlite.Offset{}, badFlag("--from", err)
+		return kimberlite.Offset{}, fault.New("--from", fault.Invalid, "an offset is a number from 0 on")
 	}
-	return kimberlite.NewOffset(uint64(n)), nil //nolint:gosec // a count is not negative
+	return kimberlite.NewOffset(n), nil
 }

@@ -39,13 +39,13 @@ application/octet-stream for the rest.`,
   kimberlite stream create --data ./data --tenant 1 admissions
   kimberlite stream append --data ./data --tenant 1 admissions '{"patient":"123","ward":"B"}'
   printf '{"n":1}\n{"n":2}\n' | kimberlite stream append --data ./data --tenant 1 --lines admissions`,
-		Args: cobra.MinimumNArgs(1),
+		Args: atLeast("STREAM"),
 	}
 	tenantFlag(c, &flags.tenant)
 	c.Flags().StringVar(&flags.contentType, "content-type", "", "what the messages are, such as application/json")
 	c.Flags().BoolVar(&flags.lines, "lines", false, "each line of standard input is a message")
 	return a.verb(c, func(ctx context.Context, args []string) error {
-		messages, err := a.messages(&flags, args[1:])
+		messages, err := a.messages(ctx, &flags, args[1:])
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ type appendedDocument struct {
 }
 
 // messages are those of the arguments, or of standard input.
-func (a *app) messages(flags *appendFlags, args []string) ([]kimberlite.Message, error) {
+func (a *app) messages(ctx context.Context, flags *appendFlags, args []string) ([]kimberlite.Message, error) {
 	var texts [][]byte
 	switch {
 	case len(args) > 0 && flags.lines:
@@ -84,7 +84,7 @@ func (a *app) messages(flags *appendFlags, args []string) ([]kimberlite.Message,
 		return nil, fault.New("stream append", fault.Invalid, "no message was given: as an argument, or on standard input")
 	default:
 		var err error
-		if texts, err = readMessages(a.stdin, flags.lines); err != nil {
+		if texts, err = readMessages(newInterruptible(ctx, a.stdin), flags.lines); err != nil {
 			return nil, err
 		}
 	}

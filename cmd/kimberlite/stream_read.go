@@ -27,7 +27,7 @@ after are a row before and after its change.`,
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite sql --data ./data --tenant 1 -c "CREATE TABLE patients (id INTEGER, name TEXT)" -c "INSERT INTO patients VALUES (123, 'Alice')"
   kimberlite stream read --data ./data --tenant 1 patients --from 0 --limit 10 --json`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("STREAM"),
 	}
 	tenantFlag(c, &tenant)
 	position.add(c)
@@ -83,7 +83,7 @@ func streamTailCommand(a *app) *cobra.Command {
   kimberlite stream create --data ./data --tenant 1 admissions
   kimberlite stream append --data ./data --tenant 1 admissions '{"patient":"123"}'
   timeout --preserve-status -s INT 2 kimberlite stream tail --data ./data --tenant 1 admissions || test $? = 130`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("STREAM"),
 	}
 	tenantFlag(c, &tenant)
 	position.add(c)
@@ -201,4 +201,3 @@ func rowText(fields []kimberlite.Field) string {
 	}
 	return strings.Join(parts, " ")
 }
-

@@ -89,7 +89,7 @@ func badFlag(name string, err error) error {
 	if errors.As(err, &known) {
 		message = known.Message
 	}
-	return fault.New(name, fault.KindOf(err), "%s", message)
+	return fault.New(name, fault.Invalid, "%s", message)
 }
 
 // tenantDocument is a tenant as --json prints it. Ids are JSON numbers.

@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"kimberlite"
+	"kimberlite/internal/ident"
+	"kimberlite/internal/tenant"
 )
 
 func tenantCreateCommand(a *app) *cobra.Command {
@@ -19,7 +21,7 @@ func tenantCreateCommand(a *app) *cobra.Command {
 directory that does not exist yet is made.`,
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a --region us-east --retention 2555d
   kimberlite tenant create --data ./data --id 2 --name hospital-b --max-log-size 1MiB --json`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 	}
 	flags.add(c, "0s", defaultSize, "unlimited")
 	c.Flags().StringVar(&id, "id", "", "id, a number from 1 on (required)")
@@ -62,5 +64,9 @@ func tenantConfig(flags *configFlags, id, region string) (kimberlite.TenantConfi
 	if retention != nil {
 		config.Retention = *retention
 	}
-	return config, nil
+	place, err := ident.NewRegion(region)
+	if err != nil {
+		return config, badFlag("--region", err)
+	}
+	return config, tenant.Config{ID: config.ID, Name: config.Name, Region: place}.Validate()
 }

@@ -16,7 +16,7 @@ func tenantSetCommand(a *app) *cobra.Command {
 		Short: "Change a tenant's name, retention or quotas",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite tenant set 1 --data ./data --max-log-size 20GiB --max-ops-per-sec 5000`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("ID"),
 	}
 	flags.add(c, "", "", "")
 	return a.verb(c, func(ctx context.Context, args []string) error {

@@ -20,7 +20,7 @@ func tenantListCommand(a *app) *cobra.Command {
 		Short: "List all tenants",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite tenant list --data ./data`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 	}
 	return a.verb(c, func(ctx context.Context, _ []string) error {
 		return a.withDB(ctx, true, func(db *kimberlite.DB) error {
@@ -45,7 +45,7 @@ func tenantShowCommand(a *app) *cobra.Command {
 		Short: "Show one tenant, by id or name",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite tenant show 1 --data ./data`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("ID"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
 		return a.withTenant(ctx, args[0], func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
@@ -81,7 +81,7 @@ func tenantUsageCommand(a *app) *cobra.Command {
 		Short: "Show what a tenant uses of its quotas",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite tenant usage 1 --data ./data`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("ID"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
 		return a.withTenant(ctx, args[0], func(_ *kimberlite.DB, t *kimberlite.Tenant) error {

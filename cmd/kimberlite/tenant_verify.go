@@ -16,7 +16,7 @@ func tenantVerifyCommand(a *app) *cobra.Command {
 and the signed head. Damage is named by file and byte offset, with exit status 7.`,
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite tenant verify 1 --data ./data`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("ID"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
 		return a.withTenant(ctx, args[0], func(db *kimberlite.DB, t *kimberlite.Tenant) error {

@@ -27,7 +27,7 @@ open, a tenant's directory or its log directory. No key is needed. Damage is
 named by file and byte offset, with exit status 7.`,
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite verify ./data`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("PATH"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
 		report, err := a.verifyPath(ctx, args[0])
@@ -49,22 +49,28 @@ func (a *app) verifyPath(ctx context.Context, path string) (*kimberlite.VerifyRe
 	return report, errors.Join(err, release())
 }
 
-// holdDirectory keeps a data directory from changing while it is read. One
-// that cannot be written to needs no holding, anything else neither.
+// holdDirectory keeps the data directory that a path is, or stands in, from
+// changing while it is read. One that cannot be written to needs no holding,
+// a copy of a tenant's directory neither.
 func holdDirectory(path string) (release func() error, err error) {
 	free := func() error { return nil }
-	if _, err := os.Stat(filepath.Join(path, "node.toml")); err != nil {
-		return free, nil //nolint:nilerr // not a data directory: there is nothing to hold
-	}
 	dir, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fault.Wrap("verify", fault.Invalid, err, "the path has no absolute form")
 	}
-	release, err = node.LockDir(dir)
-	if errors.Is(err, fs.ErrPermission) || isReadOnly(err) {
-		return free, nil
+	// DATA/shards/1/tenants/1/log is as deep as it goes.
+	for range strings.Count("DATA/shards/1/tenants/1/log", "/") + 1 {
+		if _, err := os.Stat(filepath.Join(dir, "node.toml")); err != nil {
+			dir = filepath.Dir(dir)
+			continue
+		}
+		release, err = node.LockDir(dir)
+		if errors.Is(err, fs.ErrPermission) || isReadOnly(err) {
+			return free, nil
+		}
+		return release, err
 	}
-	return release, err
+	return free, nil
 }
 
 // segmentBytes returns the size of all segments under a path, for the bar.

@@ -24,7 +24,7 @@ func versionCommand(a *app) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  kimberlite version",
-		Args:    cobra.NoArgs,
+		Args:    exactly(),
 	}
 	return a.verb(c, func(context.Context, []string) error {
 		doc := buildVersion()

@@ -105,9 +105,9 @@ var steps = []step{
 	{"Neither can reach the other", (*demo).isolation},
 	{"Event streams beside tables", (*demo).streams},
 	{"Keys rotated while everything stays readable", (*demo).rotateKeys},
-	{"Sizes and quotas", (*demo).quotas},
 	{"Tables thrown away and derived from the log again", (*demo).rebuild},
 	{"Closed and opened again", (*demo).reopen},
+	{"Sizes and quotas", (*demo).quotas},
 	{"Both chains verified", (*demo).verifyChains},
 	{"A flipped byte is found", (*demo).flipByte},
 }

@@ -9,7 +9,7 @@ import (
 	"kimberlite/internal/quantity"
 )
 
-// quotas is step 7.
+// quotas is step 9.
 func (d *demo) quotas(ctx context.Context) error {
 	rows := [][]string{{"HOSPITAL", "RECORDS", "LOG", "OF", "TABLES", "OF"}}
 	if err := d.db.Checkpoint(ctx); err != nil {

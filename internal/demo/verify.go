@@ -14,7 +14,7 @@ import (
 	"kimberlite/internal/quantity"
 )
 
-// rebuild is step 8.
+// rebuild is step 7.
 func (d *demo) rebuild(ctx context.Context) error {
 	h := d.hospitals[0]
 	before, err := h.t.TableHash(ctx)
@@ -33,7 +33,7 @@ func (d *demo) rebuild(ctx context.Context) error {
 	return d.out.holds(before == after, "the log is the truth: the tables derived from it are identical")
 }
 
-// reopen is step 9.
+// reopen is step 8.
 func (d *demo) reopen(ctx context.Context) error {
 	var before [2][32]byte
 	for i, h := range d.hospitals {
