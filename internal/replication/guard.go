@@ -102,12 +102,21 @@ func (g *guard) try(change func() error) bool {
 	return true
 }
 
+// isMarker reports whether a file is one of those whose names say which
+// manifest and which format count.
+func isMarker(name string) bool { return strings.HasPrefix(filepath.Base(name), "marker.") }
+
 func isWAL(name string) bool { return strings.HasSuffix(name, walSuffix) }
 
 // Create implements [vfs.FS].
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	var file vfs.File
 	ok := g.try(func() (err error) {
+		if isMarker(name) { // what it names must be there when it is
+			if err := g.syncDir(); err != nil {
+				return err
+			}
+		}
 		if isWAL(name) {
 			file, err = g.fromSpare(name, c)
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -186,7 +195,20 @@ func (g *guard) Remove(name string) error {
 	if isWAL(name) && g.keepSpare(name) {
 		return nil
 	}
+	// The engine removes an old marker before the new one's name is durable.
+	// A disk that keeps the removal and loses the new name would lose it all.
+	if isMarker(name) && !g.try(g.syncDir) {
+		return nil
+	}
 	return g.FS.Remove(name)
+}
+
+func (g *guard) syncDir() error {
+	d, err := g.FS.OpenDir(g.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // keepSpare makes the log file called name the spare, when there is none.

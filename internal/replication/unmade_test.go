@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"context"
+	"math/rand/v2"
 	"testing"
 
 	"kimberlite/internal/disk"
@@ -35,5 +37,40 @@ func TestAStoreWhoseMakingWasInterruptedIsEmptyAndNotDamaged(t *testing.T) {
 	}
 	if len(clones) < 8 {
 		t.Errorf("only %d clones", len(clones))
+	}
+}
+
+// TestAStoreIsFoundAgainThoughNamesReachTheDiskInAnyOrder: the engine removes
+// the name that says which manifest counts right after it made the next one.
+func TestAStoreIsFoundAgainThoughNamesReachTheDiskInAnyOrder(t *testing.T) {
+	mem := disk.NewMem()
+	s, g := mustOpen(t, mem, "/store", &recorder{})
+	if _, err := g.Propose(context.Background(), []byte("entry")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var clones []*disk.Mem
+	mem.BeforeSync(func(string) {
+		for range 20 {
+			clones = append(clones, mem.CrashClone(rng))
+		}
+	})
+	s, _ = mustOpen(t, mem, "/store", &recorder{})
+	mem.BeforeSync(nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, clone := range clones {
+		sm := &recorder{}
+		s, _ := mustOpen(t, clone, "/store", sm)
+		if len(sm.data) != 1 {
+			t.Errorf("clone %d of %d: %d entries", i, len(clones), len(sm.data))
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
