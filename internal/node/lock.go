@@ -72,9 +72,12 @@ func lockDir(fsys disk.FS, dir string) (*dirLock, error) {
 func flock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fault.Wrap("open", fault.Unavailable, err, "cannot open the data directory's lock")
+		return nil, fault.Wrap("open", fault.Unavailable, err, "cannot write in the data directory %s: it must belong to the user who runs this", filepath.Dir(path))
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(fault.Wrap("open", fault.Unavailable, err, "cannot lock the data directory: its filesystem may know no locks"), f.Close())
+		}
 		holder, _ := os.ReadFile(path)
 		err = fault.New("open", fault.InUse, "the data directory %s is in use%s: stop that process, or talk to it with --server", filepath.Dir(path), byProcess(holder))
 		return nil, errors.Join(err, f.Close())

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"kimberlite/internal/clock"
@@ -78,6 +79,9 @@ type Node struct {
 	store    *replication.Store
 	shard    *shard.Shard
 	tenants  *tenant.Manager
+
+	closing  sync.Once
+	closeErr error // of the one closing
 }
 
 func (c *Config) defaults() {
@@ -104,6 +108,17 @@ func (c *Config) defaults() {
 	}
 }
 
+// validate refuses bounds that mean nothing, before anything is touched.
+func (c *Config) validate() error {
+	switch {
+	case c.MaxOpenTenants < 0 || c.MaxReaders < 0 || c.MaxDirtyPages < 0:
+		return fault.New("open", fault.Invalid, "the bounds on open tenants, readers and pages must not be negative: 0 is the default")
+	case c.TransactionIdle < 0:
+		return fault.New("open", fault.Invalid, "the limit for idle transactions must not be negative: 0 is the default")
+	}
+	return c.Rotation.Validate()
+}
+
 // Open opens a data directory, making it when there is none.
 func Open(ctx context.Context, c Config) (*Node, error) {
 	if c.Dir == "" {
@@ -115,6 +130,9 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	}
 	c.Dir = abs
 	c.defaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
 	n := &Node{c: c}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.closeParts(ctx))
@@ -143,28 +161,11 @@ func (n *Node) open(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) openDir(context.Context) error {
-	if err := n.checkDir(); err != nil {
-		return err
-	}
-	lock, err := lockDir(n.c.FS, n.c.Dir)
-	if err != nil {
-		return err
-	}
-	n.lock = lock
-	n.settings, err = loadSettings(n.c.FS, n.c.Dir, n.c.MasterKey)
-	return err
-}
-
 func (n *Node) openKeys(ctx context.Context) error {
-	if err := n.c.Rotation.Validate(); err != nil {
+	if err := n.openProvider(ctx); err != nil {
 		return err
 	}
-	provider, err := openProvider(ctx, n.c.FS, n.c.Dir, &n.settings, n.c.MasterKey)
-	if err != nil {
-		return err
-	}
-	n.provider = provider
+	var err error
 	n.ring, err = keyring.Open(keyring.Options{FS: n.c.FS, Dir: filepath.Join(n.c.Dir, "keyring")})
 	if err != nil {
 		return err
@@ -230,8 +231,12 @@ func (n *Node) Dir() string { return n.c.Dir }
 func (n *Node) Checkpoint(ctx context.Context) error { return n.shard.Checkpoint(ctx) }
 
 // Close closes the tenants, makes a checkpoint and lets go of the directory.
-// What still runs is waited for until ctx ends.
-func (n *Node) Close(ctx context.Context) error { return n.closeParts(ctx) }
+// What still runs is waited for until ctx ends. Closing again does nothing and
+// returns what the first Close returned.
+func (n *Node) Close(ctx context.Context) error {
+	n.closing.Do(func() { n.closeErr = n.closeParts(ctx) })
+	return n.closeErr
+}
 
 func (n *Node) closeParts(ctx context.Context) error {
 	var err error

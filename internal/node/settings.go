@@ -1,10 +1,12 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -39,132 +41,114 @@ const (
 
 func (s *Settings) node() ident.NodeID { return ident.NewNodeID(s.Node) }
 
-// DecodeSettings reads node.toml. Unknown keys are refused: they may be a
-// newer version's, or a slip.
+// DecodeSettings reads node.toml. Incompatible says that another version wrote
+// it, Corruption that it is empty, Invalid that it does not parse or lacks
+// something. Unknown keys are refused: they may be a newer version's, or a
+// slip. Values are never part of the error: a URL may hold a secret.
 func DecodeSettings(data []byte) (Settings, error) {
+	if len(bytes.Trim(data, "\x00 \t\r\n")) == 0 {
+		return Settings{}, fault.Corrupt("open", settingsFile, 0, "the file is empty: put it back from a copy")
+	}
+	// The version alone comes first: a newer one may hold what does not parse
+	// as ours.
+	var version struct {
+		Format int `toml:"format"`
+	}
+	if err := toml.Unmarshal(data, &version); err != nil {
+		return Settings{}, badSettings(err)
+	}
+	if version.Format > directoryFormat {
+		return Settings{}, fault.New("open", fault.Incompatible, "the data directory has format %d and this program knows up to %d: use a newer program", version.Format, directoryFormat)
+	}
+	if version.Format < 1 {
+		return Settings{}, fault.New("open", fault.Incompatible, "%s names no format that was ever written: want format = %d", settingsFile, directoryFormat)
+	}
 	var s Settings
-	dec := toml.NewDecoder(strings.NewReader(string(data)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
-		return s, fault.Wrap("open", fault.Invalid, err, "node.toml does not parse")
+	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&s); err != nil {
+		return Settings{}, badSettings(err)
 	}
-	if s.Format > directoryFormat {
-		return s, fault.New("open", fault.Incompatible, "the data directory has format %d and this program knows up to %d: use a newer program", s.Format, directoryFormat)
-	}
-	if s.Format < 1 {
-		return s, fault.New("open", fault.Incompatible, "node.toml names no format that was ever written")
-	}
-	if s.Node == 0 {
-		return s, fault.New("open", fault.Invalid, "node.toml names no node id")
+	switch {
+	case s.Node == 0:
+		return Settings{}, fault.New("open", fault.Invalid, "%s names no node id: put the line  node = 1  back", settingsFile)
+	case s.MasterKey == "":
+		return Settings{}, fault.New("open", fault.Invalid, "%s names no master key: put the line  master_key = …  back", settingsFile)
+	case s.MasterKeyVersion == "":
+		// Without it any key would pass for the right one.
+		return Settings{}, fault.New("open", fault.Invalid, "%s names no version of the master key: put the line  master_key_version = …  back", settingsFile)
 	}
 	return s, nil
 }
 
-// checkDir refuses a directory that is not a data directory before anything
-// is written, and makes a new one.
-func (n *Node) checkDir() error {
-	names, err := n.c.FS.ReadDir(n.c.Dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if n.c.MustExist {
-			return fault.New("open", fault.NotFound, "there is no data directory %s", n.c.Dir)
+// badSettings says where node.toml does not parse, and which keys are unknown.
+func badSettings(err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) {
+		var keys []string
+		for i := range unknown.Errors {
+			keys = append(keys, strconv.Quote(strings.Join(unknown.Errors[i].Key(), ".")))
 		}
-	case err != nil:
-		return fault.Wrap("open", fault.Unavailable, err, "cannot read the data directory %s", n.c.Dir)
-	case len(names) > 0 && !looksLikeData(names):
-		return fault.New("open", fault.Invalid, "%s holds files but no %s: it is not a data directory", n.c.Dir, settingsFile)
-	case len(names) == 0 && n.c.MustExist:
-		return fault.New("open", fault.NotFound, "%s is empty: it is not a data directory", n.c.Dir)
+		return fault.New("open", fault.Invalid, "%s has keys that this program does not know: %s: take them out, or use the program that wrote them", settingsFile, strings.Join(keys, ", "))
 	}
-	return n.makeDirs()
-}
-
-// makeDirs makes the data directory and those in it that hold what must
-// survive a power loss. Their names are synced at every start, since a
-// process that was killed may have left them made and not synced.
-func (n *Node) makeDirs() error {
-	tenants := filepath.Join("shards", embeddedShard.String(), "tenants")
-	dirs := []string{".", "keyring", "replication", "shards", filepath.Dir(tenants), tenants}
-	for _, d := range dirs {
-		dir := filepath.Join(n.c.Dir, d)
-		err := disk.MkdirAllDurable(n.c.FS, dir, 0o700)
-		if err == nil {
-			err = n.c.FS.SyncDir(filepath.Dir(dir))
-		}
-		if err != nil {
-			return fault.Wrap("open", fault.Unavailable, err, "cannot make the data directory %s", n.c.Dir)
-		}
+	var at *toml.DecodeError
+	if errors.As(err, &at) {
+		row, column := at.Position()
+		return fault.New("open", fault.Invalid, "%s does not parse at line %d, column %d: correct it, or put it back from a copy", settingsFile, row, column)
 	}
-	if err := n.c.FS.SyncDir(filepath.Join(n.c.Dir, tenants)); err != nil {
-		return fault.Wrap("open", fault.Unavailable, err, "cannot sync the directory of tenants")
-	}
-	return nil
-}
-
-// looksLikeData accepts a directory whose making was interrupted: it holds at
-// most the lock and the key, and no settings yet.
-func looksLikeData(names []string) bool {
-	for _, name := range names {
-		if name == settingsFile {
-			return true
-		}
-	}
-	for _, name := range names {
-		switch name {
-		case lockFile, defaultKeyFile, settingsFile + ".tmp", "keyring", "replication", "shards":
-		default:
-			return false
-		}
-	}
-	return true
+	return fault.Wrap("open", fault.Invalid, err, "%s does not parse", settingsFile)
 }
 
 // loadSettings reads node.toml, or returns the settings of a new directory.
-func loadSettings(fsys disk.FS, dir, masterKey string) (Settings, error) {
-	data, err := disk.ReadFile(fsys, filepath.Join(dir, settingsFile))
+func loadSettings(fsys disk.FS, dir, masterKey string) (s Settings, made bool, err error) {
+	path := filepath.Join(dir, settingsFile)
+	data, err := disk.ReadFile(fsys, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if masterKey == "" {
 			masterKey = "file:" + defaultKeyFile
 		}
-		return Settings{Format: directoryFormat, Node: 1, MasterKey: masterKey}, nil
+		return Settings{Format: directoryFormat, Node: 1, MasterKey: masterKey}, false, nil
 	}
 	if err != nil {
-		return Settings{}, fault.Wrap("open", fault.Unavailable, err, "cannot read %s", settingsFile)
+		return s, true, fault.Wrap("open", fault.Unavailable, err, "cannot read %s", settingsFile)
 	}
-	return DecodeSettings(data)
+	s, err = DecodeSettings(data)
+	var damaged *fault.Error
+	if errors.As(err, &damaged) && damaged.Kind == fault.Corruption {
+		damaged.File = path
+	}
+	return s, true, err
 }
 
 // openProvider opens the master key and checks that it is the directory's.
 // For a new directory it makes the default key file and writes node.toml,
 // which is what makes the directory one.
-func openProvider(ctx context.Context, fsys disk.FS, dir string, s *Settings, override string) (kms.Provider, error) {
-	url := s.MasterKey
-	if override != "" {
-		url = override
+func (n *Node) openProvider(ctx context.Context) error {
+	s, url := &n.settings, n.settings.MasterKey
+	if n.c.MasterKey != "" {
+		url = n.c.MasterKey
 	}
 	fresh := s.MasterKeyVersion == ""
 	if fresh && url == "file:"+defaultKeyFile {
-		if err := makeDefaultKey(filepath.Join(dir, defaultKeyFile)); err != nil {
-			return nil, err
+		if err := makeDefaultKey(filepath.Join(n.c.Dir, defaultKeyFile)); err != nil {
+			return err
 		}
 	}
-	p, err := kms.Open(ctx, url, dir)
-	if err != nil {
-		return nil, err
+	var err error
+	if n.provider == nil {
+		if n.provider, err = kms.Open(ctx, url, n.c.Dir); err != nil {
+			return err
+		}
 	}
-	version, err := p.Version(ctx)
-	if err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	if fresh {
+	version, err := n.provider.Version(ctx)
+	switch {
+	case err != nil:
+		return err
+	case fresh:
 		s.MasterKeyVersion = version
-		return p, saveSettings(fsys, dir, *s)
+		return saveSettings(n.c.FS, n.c.Dir, *s)
+	case version != s.MasterKeyVersion:
+		return fault.New("open", fault.KeyInvalid, "the master key at hand is version %s, but the data directory was made under version %s: give the right key with --master-key", version, s.MasterKeyVersion)
 	}
-	if version != s.MasterKeyVersion {
-		err := fault.New("open", fault.KeyInvalid, "the master key at hand is version %s, but the data directory was made under version %s: give the right key with --master-key", version, s.MasterKeyVersion)
-		return nil, errors.Join(err, p.Close())
-	}
-	return p, nil
+	return nil
 }
 
 // makeDefaultKey makes the key file of a new directory; one that an
