@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -47,36 +48,43 @@ func (c *conn) wear(g *guard, bytes int64) {
 	}
 }
 
-// close gives the connection's memory back, whatever state it is in.
+// close gives the connection's memory back, whatever state it is in: SQLite
+// unmaps it only when no statement is left.
 func (c *conn) close() {
-	defer func() {
-		_ = recover() // SQLite broke down before: there is nothing left to save
-		c.file.release()
-	}()
-	c.cache.clear()
-	for len(c.internal) > 0 {
-		for sql, s := range c.internal {
-			delete(c.internal, sql)
-			_ = s.Close() // reports the statement's last error, which was dealt with
-		}
+	for _, s := range slices.Collect(c.db.Stmts()) {
+		evenIfBroken(func() { _ = s.Close() }) // reports the statement's last error, which was dealt with
 	}
-	for s := range c.db.Stmts() {
-		_ = s.Reset() // likewise
-	}
-	for {
-		last := c.anyStmt()
-		if last == nil {
-			break
-		}
-		_ = last.Close() // likewise
-	}
-	_ = c.db.Close() // a connection without statements closes
+	evenIfBroken(func() { _ = c.db.Close() }) // a connection without statements closes
+	c.dead = true
+	c.file.release()
 }
 
-func (c *conn) anyStmt() *sqlite3.Stmt {
-	for s := range c.db.Stmts() {
-		return s
+// evenIfBroken runs fn on a connection that may have broken down.
+func evenIfBroken(fn func()) {
+	defer func() { _ = recover() }() // there is nothing left to save
+	fn()
+}
+
+// begin prepares for a client's statement: g will end it, and errors of
+// earlier ones are forgotten.
+func (c *conn) begin(g *guard) {
+	c.db.SetInterrupt(g)
+	c.file.kept = nil
+	c.auth.info.denied = nil
+}
+
+// lookAgain makes SQLite load the schema anew if it has changed: it would not
+// notice by itself that a new table of the tenant hides a system table.
+func (c *conn) lookAgain(version uint64) (err error) {
+	if c.schemaSeen == version {
+		return nil
 	}
+	defer c.protect("read", &err)
+	c.cache.clear()
+	if err := c.exec(`SELECT 1 FROM _kimberlite_meta WHERE k=0`); err != nil {
+		return err
+	}
+	c.schemaSeen = version
 	return nil
 }
 

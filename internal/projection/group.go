@@ -156,6 +156,7 @@ func (g *Group) statements(ctx context.Context, sql string, args []any, fn func(
 	}
 	g.w.guard.start(ctx, g.d.limits.StatementTimeout)
 	for first := true; sql != ""; first = false {
+		c := g.w.c // a statement may cost the connection, and the group gets another
 		p, tail, err := g.compile(sql)
 		if err != nil {
 			return res, err
@@ -168,8 +169,8 @@ func (g *Group) statements(ctx context.Context, sql string, args []any, fn func(
 		if err == nil {
 			err = g.statement(p, sql[:len(sql)-len(tail)], args, fn, &res)
 		}
-		g.w.c.release(p)
-		g.w.c.wear(&g.w.guard, int64(g.w.captured()))
+		c.release(p)
+		c.wear(&g.w.guard, int64(g.w.captured()))
 		if err != nil {
 			return res, err
 		}
@@ -194,7 +195,7 @@ func (g *Group) single(tail string, first bool, args []any, fn func(*Row) error)
 func (g *Group) compile(sql string) (p *prepared, tail string, err error) {
 	func() {
 		defer g.w.c.protect("sql", &err)
-		g.w.c.db.SetInterrupt(&g.w.guard)
+		g.w.c.begin(&g.w.guard)
 		p, tail, err = g.w.c.prepare("sql", sql)
 	}()
 	if err != nil && !g.w.stillOpen() {

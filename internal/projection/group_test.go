@@ -47,7 +47,7 @@ func TestALostTransactionTakesNoOtherWithIt(t *testing.T) {
 	}{
 		"or rollback":           {`INSERT OR ROLLBACK INTO k VALUES(1)`, fault.Constraint},
 		"out of time":           {`INSERT INTO t SELECT i FROM (` + bomb + `SELECT i FROM n) WHERE i<0`, fault.Timeout},
-		"out of memory":         {`INSERT INTO t SELECT length(group_concat(x)) FROM (` + bomb + `SELECT hex(randomblob(50000)) AS x FROM n LIMIT 1000)`, fault.TooLarge},
+		"out of memory":         {`INSERT INTO t SELECT length(x) FROM (SELECT x FROM (` + bomb + `SELECT i||zeroblob(1000000) AS x FROM n LIMIT 40) ORDER BY x LIMIT 100 OFFSET 1)`, fault.TooLarge},
 		"too large a change":    {`INSERT INTO t SELECT i FROM (` + bomb + `SELECT i FROM n LIMIT 100000)`, fault.TooLarge},
 		"over the quota":        {`INSERT INTO t SELECT zeroblob(30000) FROM (` + bomb + `SELECT i FROM n LIMIT 20)`, fault.QuotaExceeded},
 		"over the quota in DDL": {`CREATE TABLE big AS ` + bomb + `SELECT zeroblob(3000) FROM n LIMIT 100`, fault.QuotaExceeded},
@@ -63,8 +63,12 @@ func TestALostTransactionTakesNoOtherWithIt(t *testing.T) {
 			f := newFixture(t, Options{Limits: l})
 			f.mustExec(`CREATE TABLE t(a); CREATE TABLE k(a UNIQUE); INSERT INTO k VALUES(1)`)
 			g := f.twoTxns()
+			connection := g.w
 			_, err := g.Exec(context.Background(), c.sql, nil)
 			wantKind(t, err, c.kind)
+			if (connection != g.w) != (name == "out of memory") {
+				t.Errorf("the connection was replaced: %v", connection != g.w)
+			}
 			if g.Broken() != nil {
 				t.Fatal(g.Broken())
 			}

@@ -167,7 +167,3 @@ func (d *DB) retire(w *writer) {
 		d.dropWriter()
 	}
 }
-
-func pragmaMaxPages(pages int64) string {
-	return "PRAGMA max_page_count=" + strconv.FormatInt(pages, 10)
-}

@@ -150,7 +150,7 @@ func (g *generator) randomTxn(t *testing.T, group *Group) {
 
 func TestRandomWorkRebuildsTheSame(t *testing.T) {
 	rounds := uint64(12)
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		rounds = 3
 	}
 	for seed := range rounds {

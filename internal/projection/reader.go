@@ -66,22 +66,10 @@ func (r *Reader) connect() error {
 		}
 		r.c = c
 	}
-	if version := r.d.schemaVersion.Load(); r.c.schemaSeen != version && !r.snapshot {
-		return r.lookAgain(version)
+	if r.snapshot {
+		return nil
 	}
-	return nil
-}
-
-// lookAgain makes SQLite load the schema anew if it has changed: it would not
-// notice by itself that a new table of the tenant hides a system table.
-func (r *Reader) lookAgain(version uint64) (err error) {
-	defer r.c.protect("read", &err)
-	r.c.cache.clear()
-	if err := r.c.exec(`SELECT 1 FROM _kimberlite_meta WHERE k=0`); err != nil {
-		return err
-	}
-	r.c.schemaSeen = version
-	return nil
+	return r.c.lookAgain(r.d.schemaVersion.Load())
 }
 
 // Query runs one statement that only reads. Unsupported says that it writes.

@@ -45,27 +45,23 @@ func (d *DB) ReadOnly(ctx context.Context, sql string) (answer bool, err error) 
 	if answer, ok := d.readOnly.get(sql, schema); ok {
 		return answer, nil
 	}
-	r, err := d.Read(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer r.Release()
-	if err := r.connect(); err != nil {
-		return false, err
-	}
-	answer, err = r.readOnly(ctx, sql)
+	err = d.ownRead(func(c *conn) (err error) {
+		if err := c.lookAgain(schema); err != nil {
+			return err
+		}
+		answer, err = c.onlyReads(ctx, sql)
+		return err
+	})
 	if err == nil && len(sql) <= maxCachedText {
 		d.readOnly.set(sql, schema, answer)
 	}
 	return answer, err
 }
 
-func (r *Reader) readOnly(ctx context.Context, sql string) (answer bool, err error) {
-	c := r.c
-	defer c.protect("sql", &err)
+func (c *conn) onlyReads(ctx context.Context, sql string) (bool, error) {
 	var g guard
-	g.start(ctx, r.d.limits.StatementTimeout)
-	c.db.SetInterrupt(&g)
+	g.start(ctx, c.limits.StatementTimeout)
+	c.begin(&g)
 	p, tail, err := c.prepare("sql", sql)
 	if err != nil || p == nil {
 		return p == nil && err == nil, err

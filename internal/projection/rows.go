@@ -110,7 +110,7 @@ type Rows struct {
 func (rows *Rows) start(sql string, args []any) (err error) {
 	c := rows.r.c
 	defer c.protect("sql", &err)
-	c.db.SetInterrupt(&rows.guard)
+	c.begin(&rows.guard)
 	p, err := c.prepareSingle("sql", sql)
 	if err != nil {
 		return err
@@ -134,6 +134,7 @@ func (rows *Rows) start(sql string, args []any) (err error) {
 		rows.Close()
 		return err
 	}
+	rows.done = true
 	return nil
 }
 
@@ -145,7 +146,6 @@ func (rows *Rows) step() (ok bool) {
 	if rows.stmt.Step() {
 		return true
 	}
-	rows.done = true
 	rows.err = c.fail("sql", "", rows.stmt.Err())
 	return false
 }
@@ -169,7 +169,11 @@ func (rows *Rows) Next() bool {
 		rows.first = false
 		return true
 	}
-	return rows.step()
+	if !rows.step() {
+		rows.done = true
+		return false
+	}
+	return true
 }
 
 // Err returns the error that ended the rows, if one did.

@@ -106,11 +106,11 @@ func (c *conn) full(op string) *fault.Error {
 func (c *conn) interrupted(op string) *fault.Error {
 	err := c.db.GetInterrupt().Err()
 	var known *fault.Error
-	switch {
-	case errors.As(err, &known):
+	if errors.As(err, &known) {
 		return known
-	case errors.Is(err, context.Canceled):
-		return fault.Wrap(op, fault.Canceled, err, "canceled before it took effect")
+	}
+	if g, ok := c.db.GetInterrupt().(*guard); ok && g.parent.Err() != nil {
+		return fault.OfContext(op, g.parent)
 	}
 	return fault.Wrap(op, fault.Timeout, context.DeadlineExceeded, "the statement ran longer than its limit of %s", c.limits.StatementTimeout)
 }

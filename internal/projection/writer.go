@@ -1,6 +1,8 @@
 package projection
 
 import (
+	"strconv"
+
 	"github.com/ncruces/go-sqlite3"
 
 	"kimberlite/internal/record"
@@ -29,8 +31,10 @@ type writer struct {
 	// transaction of the group; nil when they are not known.
 	sequences map[string]counter
 	counters  counterTable
-	// pages is the page limit that is set on the connection, 0 for none.
+	// pages is the page limit that is set on the connection, 0 for none, and
+	// limit the statement that set the last one.
 	pages int64
+	limit string
 }
 
 // state is what a transaction changes in memory besides rows: it is dropped
@@ -131,16 +135,26 @@ func (w *writer) limitPages(pages int64) error {
 	if w.pages == pages {
 		return nil
 	}
-	const most = 1<<32 - 2
-	value := pages
-	if pages == 0 {
-		value = most
-	}
-	if err := w.c.script(pragmaMaxPages(value)); err != nil {
+	text := pragmaMaxPages(pages)
+	if err := w.c.exec(text); err != nil {
 		return err
+	}
+	if pages != 0 && w.limit != text {
+		w.c.dropInternal(w.limit)
+		w.limit = text
 	}
 	w.pages = pages
 	return nil
+}
+
+// mostPages is SQLite's own limit.
+const mostPages = 1<<32 - 2
+
+func pragmaMaxPages(pages int64) string {
+	if pages == 0 {
+		pages = mostPages
+	}
+	return "PRAGMA max_page_count=" + strconv.FormatInt(pages, 10)
 }
 
 // run steps a client's statement to its end and gives fn each row.
