@@ -124,6 +124,13 @@ func tenantError(err error, id ident.TenantID) error {
 
 // signHead implements shard.HeadSigner.
 func (m *Manager) signHead(ctx context.Context, id ident.TenantID, at tenantlog.Position) error {
+	s, err := m.slotEvenClosing(id)
+	if err != nil {
+		return err
+	}
+	if s.headCovers(at) {
+		return nil
+	}
 	st, err := m.o.Shard.Tenant(id)
 	if err != nil {
 		return err
@@ -140,11 +147,14 @@ func (m *Manager) signHead(ctx context.Context, id ident.TenantID, at tenantlog.
 		return nil
 	}
 	defer lease.Release()
-	s, err := m.slotEvenClosing(id)
-	if err != nil {
-		return err
-	}
 	return s.writeHead(lease.Keys(), at)
+}
+
+// headCovers says whether the last head that was written reaches a position.
+func (s *slot) headCovers(at tenantlog.Position) bool {
+	s.headMu.Lock()
+	defer s.headMu.Unlock()
+	return !s.head.Before(at.Next)
 }
 
 // writeHead signs and writes the head of the tenant's log at a synced

@@ -225,18 +225,30 @@ func (rt *Runtime) applyRecords(ctx context.Context, raws []tenantlog.Raw) error
 	return rt.db.ApplyAll(ctx, batch)
 }
 
-// openRecord checks, decrypts and decodes one record of the log.
+// openRecord checks, decrypts and decodes one record of the log. Damage names
+// the segment's file.
 func (rt *Runtime) openRecord(raw tenantlog.Raw) (record.Header, *record.Payload, record.Hash, error) {
 	h, _, hash, err := record.CheckRecord(raw.Bytes)
 	if err != nil {
-		return h, nil, hash, err
+		return h, nil, hash, rt.logError(raw, err)
 	}
 	key, err := rt.segKeys.get(h.Generation, raw.Cursor.Segment)
 	if err != nil {
 		return h, nil, hash, err
 	}
 	_, p, err := record.OpenRecord(raw.Bytes, key)
-	return h, p, hash, err
+	return h, p, hash, rt.logError(raw, err)
+}
+
+// logError adds to damage found in a record where that record stands.
+func (rt *Runtime) logError(raw tenantlog.Raw, err error) error {
+	if !fault.Is(err, fault.Corruption) {
+		return err
+	}
+	file := filepath.Join(rt.m.o.Shard.LogDir(rt.id), tenantlog.SegmentName(raw.Cursor.Segment))
+	e := fault.Corrupt("open", file, raw.Cursor.Byte, "record %s does not open", raw.Cursor.Offset)
+	e.Err = err
+	return e.ForTenant(rt.id)
 }
 
 // flushPages is how many changed pages of 4 KiB, and flushRecords how many

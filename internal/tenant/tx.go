@@ -31,6 +31,7 @@ type Tx struct {
 	release func() // hands the writer on
 	timer   *time.Timer
 	ended   error // why no further call is possible, or nil
+	closed  bool  // its user committed it or rolled it back
 	total   record.Result
 }
 
@@ -246,6 +247,7 @@ func (x *Tx) Commit(ctx context.Context) (record.Result, error) {
 		return record.Result{}, x.ended
 	}
 	if x.group == nil {
+		x.closed = true
 		x.finish(errTxDone())
 		return record.Result{}, nil
 	}
@@ -258,18 +260,24 @@ func (x *Tx) Commit(ctx context.Context) (record.Result, error) {
 		x.group = nil // commit ends the group, whatever comes of it
 		err = x.rt.writer.commit(g)
 	}
+	x.closed = true
 	x.finish(errTxDone())
 	return res, err
 }
 
-// Rollback undoes the transaction. Rolling back one that has ended does
-// nothing and says so.
+// Rollback undoes the transaction. After Commit or Rollback it does nothing
+// and says so; one that was rolled back for another reason it just ends.
 func (x *Tx) Rollback() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.ended != nil {
+	switch {
+	case x.closed:
 		return x.ended
+	case x.ended != nil:
+		x.ended, x.closed = errTxDone(), true
+		return nil
 	}
+	x.closed = true
 	x.finish(errTxDone())
 	return nil
 }

@@ -2,6 +2,8 @@ package tenant
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -311,10 +313,18 @@ func (w *writer) abort(g *projection.Group) {
 // is damaged.
 func (w *writer) suspect(err error) { w.rt.suspect(err) }
 
+// suspect looks at an error of the projection. Damage of its file means that
+// the file goes and is derived anew; damage of the log is another matter.
 func (rt *Runtime) suspect(err error) {
-	if fault.Is(err, fault.Corruption) {
-		rt.broken.Store(true)
+	if !fault.Is(err, fault.Corruption) {
+		return
 	}
+	var e *fault.Error
+	if errors.As(err, &e) && strings.HasPrefix(e.File, rt.m.o.Shard.LogDir(rt.id)) {
+		return
+	}
+	rt.discard.Store(true)
+	rt.broken.Store(true)
 }
 
 func failAll(batch []*request, err error) {
