@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -75,7 +76,7 @@ func openBounds(fsys disk.FS, dir string, readOnly bool) (*bounds, error) {
 	if b.file, err = fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
-	if len(data) < boundsHeader {
+	if unfinished(data) {
 		if err := b.begin(fsys, dir); err != nil {
 			return nil, errors.Join(err, b.file.Close())
 		}
@@ -96,10 +97,23 @@ func (b *bounds) begin(fsys disk.FS, dir string) error {
 	return fsys.SyncDir(dir)
 }
 
-// decode reads the file. One shorter than its header was never finished; a
-// header of zeros is one whose bytes a power loss kept back.
+// unfinished reports whether a file has no header yet. The header is synced
+// before the first slot is written, so a power loss can have torn that of a
+// file without slots: its first bytes are there, the others zero.
+func unfinished(data []byte) bool {
+	if len(data) != boundsHeader {
+		return len(data) < boundsHeader
+	}
+	n := 0
+	for n < len(boundsMagic) && data[n] == boundsMagic[n] {
+		n++
+	}
+	return n < len(boundsMagic) && len(bytes.Trim(data[n:], "\x00")) == 0
+}
+
+// decode reads the file.
 func (b *bounds) decode(name string, data []byte) error {
-	if len(data) < boundsHeader {
+	if unfinished(data) {
 		return nil
 	}
 	if string(data[:len(boundsMagic)]) != boundsMagic {

@@ -15,7 +15,13 @@ import (
 func TestAStoreWhoseMakingWasInterruptedIsEmptyAndNotDamaged(t *testing.T) {
 	mem := disk.NewMem()
 	var clones []*disk.Mem
-	mem.BeforeSync(func(string) { clones = append(clones, mem.CrashClone(nil)) })
+	rng := rand.New(rand.NewPCG(3, 4))
+	mem.BeforeSync(func(string) {
+		clones = append(clones, mem.CrashClone(nil))
+		for range 20 {
+			clones = append(clones, mem.CrashClone(rng))
+		}
+	})
 	mem.OnSync(func(string) { clones = append(clones, mem.CrashClone(nil)) })
 	s, err := OpenStore(StoreOptions{FS: mem, Dir: "/store"})
 	if err != nil {
@@ -33,6 +39,13 @@ func TestAStoreWhoseMakingWasInterruptedIsEmptyAndNotDamaged(t *testing.T) {
 		})
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			t.Errorf("clone %d of %d: %v", i, len(clones), err)
+		}
+		s, g := mustOpen(t, clone, "/store", &recorder{})
+		if _, err := g.Propose(context.Background(), []byte("entry")); err != nil {
+			t.Errorf("clone %d of %d: %v", i, len(clones), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 	if len(clones) < 8 {
