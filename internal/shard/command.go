@@ -71,6 +71,10 @@ type Command struct {
 	Record []byte
 	// Created is the tenant of a create, or nil.
 	Created *TenantState
+	// Rekeyed is the tenant of a change of keys, zero for none, and Envelope
+	// its new key envelope.
+	Rekeyed  ident.TenantID
+	Envelope []byte
 }
 
 // DecodeCommand reads an entry of the replicated log.
@@ -88,7 +92,13 @@ func DecodeCommand(data []byte) (Command, error) {
 		}
 		st, err := j.state()
 		return Command{Created: st}, err
-	case commandSet, commandKeys:
+	case commandKeys:
+		var c keysCommand
+		if err := decodeJSON(data, &c); err != nil {
+			return Command{}, err
+		}
+		return Command{Rekeyed: c.Tenant, Envelope: c.Envelope}, nil
+	case commandSet:
 		return Command{}, nil
 	}
 	return Command{}, fault.New("shard", fault.Incompatible, "a command of unknown type %d stands in the replicated log", data[0])

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -20,7 +21,7 @@ func (v *verifier) dataDirectory(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := v.keyring(filepath.Join(dir, "keyring")); err != nil {
+	if err := v.keyring(filepath.Join(dir, "keyring"), expected); err != nil {
 		return err
 	}
 	root := filepath.Join(dir, "shards")
@@ -41,13 +42,15 @@ func (v *verifier) dataDirectory(dir string) error {
 }
 
 // keyring reports damaged slots of wrapped KEKs, which need no key to be seen.
-func (v *verifier) keyring(dir string) error {
+// A KEK that no envelope names is left of a creation or rotation that a crash
+// interrupted, and destroyed at the next opening.
+func (v *verifier) keyring(dir string, expected map[string]shardTenants) error {
 	damage, err := keyring.Inspect(v.fs, dir)
 	if err != nil {
 		return err
 	}
 	for _, d := range damage {
-		if d.Harmless {
+		if d.Harmless || !d.Tenant.IsZero() && !named(expected, d.Tenant, d.Generation) {
 			continue
 		}
 		v.report.Problems = append(v.report.Problems, Problem{
@@ -55,6 +58,17 @@ func (v *verifier) keyring(dir string) error {
 		})
 	}
 	return nil
+}
+
+// named says whether a KEK is named by an envelope in force or by one that may
+// come into force at the next opening.
+func named(expected map[string]shardTenants, id ident.TenantID, kek ident.KeyGeneration) bool {
+	for _, tenants := range expected {
+		if e := tenants[id]; e != nil && slices.Contains(e.keks, kek) {
+			return true
+		}
+	}
+	return false
 }
 
 // shardTenants are the expectations of one shard; those found on disk are
@@ -136,7 +150,7 @@ func addState(tenants shardTenants, st *shard.TenantState) error {
 	if err != nil {
 		return err
 	}
-	tenants[st.ID] = &expectation{known: true, at: st.Log, public: env.Signing.Public}
+	tenants[st.ID] = &expectation{known: true, at: st.Log, public: env.Signing.Public, keks: []ident.KeyGeneration{env.KEK}}
 	return nil
 }
 
@@ -149,6 +163,12 @@ func addCommand(tenants shardTenants, data []byte) error {
 	switch {
 	case cmd.Created != nil && tenants[cmd.Created.ID] == nil:
 		return addState(tenants, cmd.Created)
+	case tenants[cmd.Rekeyed] != nil:
+		env, err := keyring.DecodeEnvelope(cmd.Envelope)
+		if err != nil {
+			return err
+		}
+		tenants[cmd.Rekeyed].keks = append(tenants[cmd.Rekeyed].keks, env.KEK)
 	case cmd.Record != nil:
 		h, _, hash, err := record.CheckRecord(cmd.Record)
 		if err != nil {

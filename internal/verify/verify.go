@@ -138,7 +138,8 @@ type expectation struct {
 	known   bool
 	at      tenantlog.Position // as of the last checkpoint
 	public  []byte
-	pending []pendingRecord // in the replicated log after the checkpoint
+	keks    []ident.KeyGeneration // of the envelopes since the last checkpoint
+	pending []pendingRecord       // in the replicated log after the checkpoint
 }
 
 type pendingRecord struct {
