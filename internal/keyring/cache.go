@@ -3,7 +3,6 @@ package keyring
 import (
 	"container/list"
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,8 +212,8 @@ func (c *Cache) call(ctx context.Context, tenant ident.TenantID, generation iden
 
 // ofTenant names the tenant in an error that does not name one.
 func ofTenant(err error, tenant ident.TenantID) error {
-	var e *fault.Error
-	if errors.As(err, &e) && error(e) == err && e.Tenant.IsZero() {
+	e, ok := err.(*fault.Error) //nolint:errorlint // what wraps an error may not be dropped to name the tenant in it
+	if ok && e.Tenant.IsZero() {
 		return e.ForTenant(tenant)
 	}
 	return err

@@ -20,7 +20,8 @@ func TestSlotRoundTrip(t *testing.T) {
 	if _, v := decodeSlot(encodeFree(at)[:], at); v != free {
 		t.Fatalf("free slot: verdict %d", v)
 	}
-	if *encodeFree(at) == *encodeFree(at) {
+	one, other := encodeFree(at), encodeFree(at)
+	if *one == *other {
 		t.Error("destroyed slots are not filled at random")
 	}
 }

@@ -85,8 +85,6 @@ func (s *slots) isKept(slot uint32) bool { return s.kept[slot/64]>>(slot%64)&1 =
 
 func (s *slots) isLive(slot uint32) bool { return s.live[slot/64]>>(slot%64)&1 == 1 }
 
-func (s *slots) setLive(slot uint32) { s.mark(slot, true, false) }
-
 func (s *slots) setKept(slot uint32) { s.mark(slot, false, true) }
 
 func (s *slots) clearLive(slot uint32) {

@@ -170,7 +170,7 @@ func (w *walk) readHead() error {
 	switch {
 	case h.Verify() != nil:
 		w.problem(name, record.HeadSignatureAt, h.Next, "the head's signature is wrong: the head was damaged or forged")
-		return nil // nothing in it can be believed
+		return nil //nolint:nilerr // it is noted as a problem; nothing in the head can be believed
 	case h.Tenant != w.tenant:
 		w.problem(name, record.HeadTenantAt, h.Next, "the head belongs to tenant %s", h.Tenant)
 		return nil
