@@ -8,7 +8,7 @@ import (
 
 // maxStatement is the longest statement that is read before it is given up;
 // the database takes less than that.
-const maxStatement = 64 << 20
+const maxStatement = 16 << 20
 
 // statement is one statement of a script.
 type statement struct {
@@ -22,6 +22,9 @@ type statement struct {
 
 // leadingWords are as many words as tell what a statement is.
 const leadingWords = 5
+
+// longestWord is more than any word that is looked at has.
+const longestWord = 32
 
 // splitter cuts a script into statements at the semicolons that end them, not
 // at those in quotes, comments and triggers. What the statements mean is for
@@ -97,7 +100,9 @@ func (s *splitter) step(c byte) (statement, bool) {
 	}
 	if isWordByte(c) {
 		s.operator()
-		s.word = append(s.word, c)
+		if len(s.word) < longestWord {
+			s.word = append(s.word, c)
+		}
 		s.mark()
 		return statement{}, false
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -49,19 +48,22 @@ func (a *app) verifyPath(ctx context.Context, path string) (*kimberlite.VerifyRe
 	return report, errors.Join(err, release())
 }
 
-// holdDirectory keeps the data directory that a path is, or stands in, from
-// changing while it is read. One that cannot be written to needs no holding,
-// a copy of a tenant's directory neither.
+// holdDirectory keeps the data directory that a tenant's directory stands in
+// from changing while it is read. A data directory itself holds VerifyPath, a
+// copy of a tenant's directory needs no holding, and what cannot be written
+// to neither.
 func holdDirectory(path string) (release func() error, err error) {
 	free := func() error { return nil }
 	dir, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fault.Wrap("verify", fault.Invalid, err, "the path has no absolute form")
 	}
+	if node.IsDataDir(dir) {
+		return free, nil
+	}
 	// DATA/shards/1/tenants/1/log is as deep as it goes.
-	for range strings.Count("DATA/shards/1/tenants/1/log", "/") + 1 {
-		if _, err := os.Stat(filepath.Join(dir, "node.toml")); err != nil {
-			dir = filepath.Dir(dir)
+	for range strings.Count("DATA/shards/1/tenants/1/log", "/") {
+		if dir = filepath.Dir(dir); !node.IsDataDir(dir) {
 			continue
 		}
 		release, err = node.LockDir(dir)

@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -235,7 +234,7 @@ func (d *demo) refused(what string, err error, kinds ...kimberlite.Kind) error {
 		matches = matches || kind == k
 	}
 	if !matches {
-		return fmt.Errorf("%s failed with another kind than %v: %w", what, kinds, err)
+		return fault.Wrap("demo", fault.Internal, err, "%s: this failed otherwise than with one of %v", what, kinds)
 	}
 	refusal := RefusalFacts{What: what, Kind: kind.String(), Message: err.Error()}
 	var e *kimberlite.Error

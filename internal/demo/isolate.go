@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"kimberlite"
 )
@@ -79,13 +80,13 @@ func (d *demo) isolation(ctx context.Context) error {
 	if err := d.shareNoPatient(ctx, a, b); err != nil {
 		return err
 	}
-	dir := d.config.Dir
+	file := strings.ReplaceAll(d.config.Dir+"/shards/1/tenants/1/projection.db", "'", "''")
 	for _, attempt := range []struct {
 		what, sql string
 		kinds     []kimberlite.Kind
 	}{
 		{"hospital-b names hospital-a's table", `SELECT count(*) FROM "hospital-a".patients`, []kimberlite.Kind{kimberlite.SQL, kimberlite.Denied}},
-		{"hospital-b attaches hospital-a's file", "ATTACH '" + dir + "/shards/1/tenants/1/projection.db' AS a", []kimberlite.Kind{kimberlite.Denied}},
+		{"hospital-b attaches hospital-a's file", "ATTACH '" + file + "' AS a", []kimberlite.Kind{kimberlite.Denied}},
 		{"hospital-b copies its tables to a plain file", "VACUUM INTO '/tmp/plain.db'", []kimberlite.Kind{kimberlite.Denied, kimberlite.Unsupported}},
 		{"hospital-b makes SQLite's schema writable", "PRAGMA writable_schema = on", []kimberlite.Kind{kimberlite.Denied}},
 	} {
