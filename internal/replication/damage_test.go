@@ -259,7 +259,7 @@ func TestNoFlippedByteLosesOrChangesAnEntry(t *testing.T) {
 			t.Fatal(err)
 		}
 		size := len(bytes.TrimRight(data, "\x00"))
-		step := max(size/150, 1)
+		step := max(size/60, 1)
 		for at := 0; at < size; at += step {
 			clone := mem.CrashClone(nil)
 			flipByte(t, clone, path, int64(at))

@@ -385,8 +385,8 @@ func TestAStoreAndAGroupHaveOneHolder(t *testing.T) {
 func TestLargeEntriesPassAndReplayInPages(t *testing.T) {
 	mem := disk.NewMem()
 	s, g, m, _ := boot(t, mem, 256<<10)
-	for i := range 12 {
-		data := make([]byte, 5<<20)
+	for i := range 3 {
+		data := make([]byte, 3<<20)
 		data[0], data[len(data)-1] = byte(i), byte(i)
 		if _, err := g.Propose(context.Background(), data); err != nil {
 			t.Fatal(err)
@@ -401,7 +401,7 @@ func TestLargeEntriesPassAndReplayInPages(t *testing.T) {
 		t.Fatalf("%d entries", len(again.log))
 	}
 	for i, data := range again.log {
-		if len(data) != 5<<20 || data[0] != byte(i) || data[len(data)-1] != byte(i) {
+		if len(data) != 3<<20 || data[0] != byte(i) || data[len(data)-1] != byte(i) {
 			t.Fatalf("entry %d differs", i)
 		}
 	}

@@ -293,7 +293,7 @@ func (a *applier) next() (flight, bool) {
 	return a.inflight[0], true
 }
 
-// land waits until a batch is durable. The engine is never told of a failed
+// land waits until the oldest batch is durable, and ends its flight. The engine is never told of a failed
 // write, so the latch alone says whether it is.
 func (a *applier) land(f flight) error {
 	if f.batch != nil {
@@ -305,16 +305,13 @@ func (a *applier) land(f flight) error {
 			a.store.latch.trip(err)
 		}
 	}
-	if err := a.store.Err(); err != nil {
-		return err
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	rest := copy(a.inflight, a.inflight[1:])
 	a.inflight[rest] = flight{}
 	a.inflight = a.inflight[:rest]
 	a.work.Signal()
-	return nil
+	return a.store.Err()
 }
 
 // tell gives raft what the disk and the state machine have done, and takes

@@ -50,7 +50,7 @@ const (
 	initialTerm  = 1
 	// recentLimit is how many bytes of entries are kept in memory from the
 	// scan at a start; a longer log is read again, page by page.
-	recentLimit = 32 << 20
+	recentLimit = 8 << 20
 )
 
 var _ raft.Storage = (*groupLog)(nil)

@@ -104,12 +104,12 @@ func randomData(rng *rand.Rand) []byte {
 }
 
 func TestRandomHistoriesWithPowerLossMatchTheNaiveTwin(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			mem := disk.NewMem()
 			w := &twin{state: map[string]string{}}
-			for range 12 {
+			for range 10 {
 				s, g, m, state := boot(t, mem, 128<<10)
 				w.compare(t, m, state)
 				for range 1 + rng.IntN(60) {
