@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
@@ -71,11 +72,19 @@ type Command struct {
 	Record []byte
 	// Created is the tenant of a create, or nil.
 	Created *TenantState
-	// Rekeyed is the tenant of a change of keys, zero for none, and Envelope
-	// its new key envelope.
-	Rekeyed  ident.TenantID
-	Envelope []byte
+	// Keys is a change of a tenant's keys, or nil.
+	Keys *KeyChange
 }
+
+// KeyChange puts a key envelope in the place of the one it was made from.
+type KeyChange struct {
+	Tenant   ident.TenantID
+	Envelope []byte
+	old      []byte // digest
+}
+
+// Replaces says whether the change takes effect while envelope is in force.
+func (k *KeyChange) Replaces(envelope []byte) bool { return bytes.Equal(k.old, digest(envelope)) }
 
 // DecodeCommand reads an entry of the replicated log.
 func DecodeCommand(data []byte) (Command, error) {
@@ -97,7 +106,7 @@ func DecodeCommand(data []byte) (Command, error) {
 		if err := decodeJSON(data, &c); err != nil {
 			return Command{}, err
 		}
-		return Command{Rekeyed: c.Tenant, Envelope: c.Envelope}, nil
+		return Command{Keys: &KeyChange{Tenant: c.Tenant, Envelope: c.Envelope, old: c.OldEnvelope}}, nil
 	case commandSet:
 		return Command{}, nil
 	}

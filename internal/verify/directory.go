@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -60,11 +59,10 @@ func (v *verifier) keyring(dir string, expected map[string]shardTenants) error {
 	return nil
 }
 
-// named says whether a KEK is named by an envelope in force or by one that may
-// come into force at the next opening.
+// named says whether a tenant's envelope names a KEK.
 func named(expected map[string]shardTenants, id ident.TenantID, kek ident.KeyGeneration) bool {
 	for _, tenants := range expected {
-		if e := tenants[id]; e != nil && slices.Contains(e.keks, kek) {
+		if e := tenants[id]; e != nil && e.kek == kek {
 			return true
 		}
 	}
@@ -146,11 +144,17 @@ func (v *verifier) expectations(dir string) (map[string]shardTenants, error) {
 }
 
 func addState(tenants shardTenants, st *shard.TenantState) error {
-	env, err := keyring.DecodeEnvelope(st.Envelope)
+	e := &expectation{known: true, at: st.Log}
+	tenants[st.ID] = e
+	return e.setEnvelope(st.Envelope)
+}
+
+func (e *expectation) setEnvelope(envelope []byte) error {
+	env, err := keyring.DecodeEnvelope(envelope)
 	if err != nil {
 		return err
 	}
-	tenants[st.ID] = &expectation{known: true, at: st.Log, public: env.Signing.Public, keks: []ident.KeyGeneration{env.KEK}}
+	e.envelope, e.public, e.kek = envelope, env.Signing.Public, env.KEK
 	return nil
 }
 
@@ -163,12 +167,10 @@ func addCommand(tenants shardTenants, data []byte) error {
 	switch {
 	case cmd.Created != nil && tenants[cmd.Created.ID] == nil:
 		return addState(tenants, cmd.Created)
-	case tenants[cmd.Rekeyed] != nil:
-		env, err := keyring.DecodeEnvelope(cmd.Envelope)
-		if err != nil {
-			return err
+	case cmd.Keys != nil:
+		if e := tenants[cmd.Keys.Tenant]; e != nil && cmd.Keys.Replaces(e.envelope) {
+			return e.setEnvelope(cmd.Keys.Envelope)
 		}
-		tenants[cmd.Rekeyed].keks = append(tenants[cmd.Rekeyed].keks, env.KEK)
 	case cmd.Record != nil:
 		h, _, hash, err := record.CheckRecord(cmd.Record)
 		if err != nil {

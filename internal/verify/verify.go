@@ -135,11 +135,12 @@ func (v *verifier) tenantDirectory(logDir, name string) error {
 
 // expectation is what the shard's own state says of a tenant's log.
 type expectation struct {
-	known   bool
-	at      tenantlog.Position // as of the last checkpoint
-	public  []byte
-	keks    []ident.KeyGeneration // of the envelopes since the last checkpoint
-	pending []pendingRecord       // in the replicated log after the checkpoint
+	known bool
+	at    tenantlog.Position // as of the last checkpoint
+	// envelope is the key envelope in force, public and kek are what it names.
+	envelope, public []byte
+	kek              ident.KeyGeneration
+	pending          []pendingRecord // in the replicated log after the checkpoint
 }
 
 type pendingRecord struct {
