@@ -251,3 +251,14 @@ func TestAnEndedContextOpensNothing(t *testing.T) {
 	refused(t, err, fault.Canceled)
 	closeNode(t, open(t, dir))
 }
+
+// A newer program may lay a directory out in another way, lock included.
+func TestNothingIsMadeInADirectoryOfANewerVersion(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "node.toml"), "format = 2\nlayout = 'another'\n")
+	refuse(t, node.Config{Dir: dir}, fault.Incompatible, "format 2")
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+		t.Fatalf("%v, %v", names, err)
+	}
+}
