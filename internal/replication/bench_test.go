@@ -180,3 +180,57 @@ func benchPropose(b *testing.B, n int) {
 
 func BenchmarkPropose1(b *testing.B)  { benchPropose(b, 1) }
 func BenchmarkPropose32(b *testing.B) { benchPropose(b, 32) }
+
+// benchOpen measures opening a store and its group, ready to propose.
+func benchOpen(b *testing.B, prepare func(g *Group)) {
+	dir := benchDir(b)
+	s, g := mustOpen(b, disk.OS{}, dir, discard{})
+	prepare(g)
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	for range b.N {
+		s, _ := mustOpen(b, disk.OS{}, dir, discard{})
+		b.StopTimer()
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+func BenchmarkOpenNew(b *testing.B) {
+	for range b.N {
+		s, _ := mustOpen(b, disk.OS{}, benchDir(b), discard{})
+		b.StopTimer()
+		s.Close()
+		b.StartTimer()
+	}
+}
+
+func BenchmarkOpenEmpty(b *testing.B) { benchOpen(b, func(*Group) {}) }
+
+func fill(b *testing.B, g *Group, bytes int) {
+	const size = 4 << 10
+	done := make(chan error, bytes/size)
+	for range cap(done) {
+		g.ProposeAsync(make([]byte, size), func(_ any, err error) { done <- err })
+	}
+	for range cap(done) {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkOpenCheckpointed(b *testing.B) {
+	benchOpen(b, func(g *Group) {
+		fill(b, g, 64<<20)
+		if err := g.SaveCheckpoint(g.Applied(), nil); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+func BenchmarkOpenReplay64MiB(b *testing.B) { benchOpen(b, func(g *Group) { fill(b, g, 64<<20) }) }

@@ -352,6 +352,9 @@ func (noFile) Write(p []byte) (int, error)            { return len(p), nil }
 func (noFile) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (noFile) Read([]byte) (int, error)               { return 0, io.EOF }
 func (noFile) ReadAt([]byte, int64) (int, error)      { return 0, errFrozen }
+func (noFile) Sync() error                            { return nil }
+func (noFile) SyncData() error                        { return nil }
+func (noFile) SyncTo(int64) (bool, error)             { return true, nil }
 func (noFile) Preallocate(int64, int64) error         { return nil }
 func (noFile) Prefetch(int64, int64) error            { return nil }
 func (noFile) Close() error                           { return nil }
