@@ -32,6 +32,9 @@ type Group struct {
 // transaction is one client's transaction within a group.
 type transaction struct {
 	start mark
+	// alone says that nothing stands in the group before it: it needs no
+	// savepoint, since going back to its start is a ROLLBACK.
+	alone bool
 	// statements counts those that ran.
 	statements int
 	// lost is why SQLite has rolled it back.
@@ -123,11 +126,30 @@ func (g *Group) BeginTxn() (err error) {
 		return err
 	}
 	g.w.c.db.SetLastInsertRowID(0)
-	if err := g.w.c.exec(`SAVEPOINT txn`); err != nil {
-		return err
+	alone := len(g.payload.Txns) == 0
+	if !alone {
+		if err := g.w.c.exec(`SAVEPOINT txn`); err != nil {
+			return err
+		}
 	}
-	g.txn = &transaction{start: g.w.mark()}
+	g.txn = &transaction{start: g.w.mark(), alone: alone}
 	return nil
+}
+
+// backToStart undoes all of a transaction and ends its savepoint, or keeps
+// the savepoint for more statements.
+func (g *Group) backToStart(t *transaction, keep bool) error {
+	c := g.w.c
+	switch {
+	case t.alone:
+		if err := c.exec(`ROLLBACK`); err != nil {
+			return err
+		}
+		return c.exec(`BEGIN`)
+	case keep:
+		return c.exec(`ROLLBACK TO txn`)
+	}
+	return c.backTo("txn")
 }
 
 // Exec runs one statement, or without arguments several, in the transaction
@@ -312,7 +334,7 @@ func (g *Group) undo(p *prepared, before mark, nested bool, cause error) {
 		if nested {
 			err = w.c.backTo("statement")
 		} else {
-			err = w.c.exec(`ROLLBACK TO txn`)
+			err = g.backToStart(g.txn, true)
 		}
 		if err == nil {
 			err = w.verifySchema()
@@ -340,7 +362,7 @@ func (g *Group) AbortTxn() (err error) {
 	}
 	func() {
 		defer g.w.c.protect("rollback", &err)
-		if err = g.w.c.backTo("txn"); err == nil {
+		if err = g.backToStart(txn, false); err == nil {
 			err = g.w.verifySchema()
 		}
 	}()
@@ -376,8 +398,10 @@ func (g *Group) EndTxn(key string, fingerprint [16]byte, res record.Result) (err
 			return err
 		}
 	}
-	if err := w.c.exec(`RELEASE txn`); err != nil {
-		return err
+	if !g.txn.alone {
+		if err := w.c.exec(`RELEASE txn`); err != nil {
+			return err
+		}
 	}
 	g.txn = nil
 	events := w.capture.take()
