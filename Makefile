@@ -16,7 +16,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: build ## build the command and run the two hospitals
-	./kimberlite demo
+	./kimberlite demo --data "$$(mktemp -d)/data"
 
 .PHONY: build
 build: ## build ./kimberlite

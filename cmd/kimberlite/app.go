@@ -46,7 +46,11 @@ const rootLong = `Kimberlite is a compliance-first, multi-tenant database: every
 own hash-chained log, its own tables, its own keys and its own quotas.
 
 The verbs act on a data directory, which --data or ` + envData + ` names and
-which one process at a time may use.
+which one process at a time may use. A tenant is named by its id or its name;
+digits alone are an id.
+
+With --json, ids, offsets, sizes in bytes and counts are numbers, times are
+RFC 3339 in UTC, hashes and keys are hexadecimal, and null is no limit.
 
 Exit status: 0 done, 1 other failure, 2 usage, 3 not found, 4 already exists,
 5 denied, 6 quota or rate limit, 7 corruption detected, 8 unavailable or timed

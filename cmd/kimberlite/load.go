@@ -136,7 +136,7 @@ func (a *app) checkSource(ctx context.Context, src *source, flags *loadFlags, de
 		}
 		types.row(row)
 		if t.rows%4096 == 0 {
-			bar.set(t.offset())
+			bar.tell(t.offset(), t.rows)
 			if ctx.Err() != nil {
 				return fault.OfContext("load", ctx)
 			}

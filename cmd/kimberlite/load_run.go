@@ -49,7 +49,7 @@ func (l *loader) run(ctx context.Context) error {
 		}
 		first = false
 		l.committed += int64(len(b.rows))
-		l.bar.set(l.table.offset())
+		l.bar.tell(l.table.offset(), l.committed)
 		if end {
 			return nil
 		}

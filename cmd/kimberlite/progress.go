@@ -36,13 +36,22 @@ func (p *progress) set(done int64) {
 		}
 		p.bar = progressbar.NewOptions64(total,
 			progressbar.OptionSetDescription(p.label), progressbar.OptionSetWriter(p.a.stderr),
-			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
 	}
 	if p.total > 0 {
 		done = min(done, p.total)
 	}
 	_ = p.bar.Set64(done) // a bar that cannot be drawn is no failure of the work
+}
+
+// tell says how many bytes are done, and at which rate rows come by.
+func (p *progress) tell(done, rows int64) {
+	p.set(done)
+	if p.bar != nil {
+		rate := float64(rows) / time.Since(p.start).Seconds()
+		p.bar.Describe(p.label + ", " + grouped(int64(rate)) + " rows/s")
+	}
 }
 
 // done takes the bar away.

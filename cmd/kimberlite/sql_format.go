@@ -109,7 +109,7 @@ func (csvPrinter) done(string, *kimberlite.Result) error { return nil }
 
 // drain reads rows that nobody sees.
 func drain(r *kimberlite.Rows) error {
-	for r.Next() { //nolint:revive // the rows of a statement without columns hold nothing
+	for r.Next() {
 	}
 	return r.Err()
 }
