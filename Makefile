@@ -31,7 +31,11 @@ check: ## what CI runs before the tests: format, vet, lint, vulnerabilities, mod
 	scripts/check.sh
 
 .PHONY: bench
-bench: ## run the benchmarks: BENCH=regexp BENCHPKG=./internal/bench BENCHTIME=3s
+bench: ## compare with the yardsticks, in pairs, and write docs/benchmarks.md
+	scripts/bench.sh '$(BENCH)'
+
+.PHONY: microbench
+microbench: ## run the packages' own benchmarks: BENCH=regexp BENCHPKG=./internal/record BENCHTIME=3s
 	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
 
 .PHONY: soak
