@@ -448,6 +448,12 @@ func TestTheQuotaDoesNotStopWhatIsLogged(t *testing.T) {
 	if _, err := f.txn("key", func(g *Group) (record.Result, error) { return g.Exec(t.Context(), `INSERT INTO t VALUES(1)`, nil) }); err != nil {
 		t.Error(err)
 	}
+	for i := range 100 {
+		_, err := f.txn(fmt.Sprint("a long key ", strings.Repeat("x", 200), i), func(*Group) (record.Result, error) { return record.Result{}, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	big := &record.Payload{Txns: []record.Txn{{Events: []record.Event{{
 		Kind: record.RowInserted, Stream: 1, StreamOffset: 1, SchemaVersion: 1, RowID: 2, After: []record.Value{bytes.Repeat([]byte{1}, 20000)},
 	}}}}}

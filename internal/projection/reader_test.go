@@ -197,6 +197,8 @@ func TestCachedStatementsFollowTheSchema(t *testing.T) {
 	}
 	f.mustExec(`INSERT INTO t VALUES(2,2)`)
 	f.mustExec(`DROP TABLE t; CREATE TABLE t(x, y, z)`)
+	f.mustExec(`INSERT INTO t VALUES(2,2,2)`)
+	f.mustExec(`DELETE FROM t`)
 	f.mustExec(`CREATE TABLE audit(n); CREATE TRIGGER i AFTER INSERT ON t BEGIN INSERT INTO audit VALUES(new.x); END`)
 	if got := f.text(`SELECT * FROM t`); got != "[]" {
 		t.Error(got)
