@@ -372,6 +372,16 @@ func TestSparseIndexLeadsToEveryEvent(t *testing.T) {
 			}
 		}
 	}
+	entries := int64(0)
+	err := f.DB.ownRead(func(c *conn) error {
+		return c.each(`SELECT count(*) FROM _kimberlite_index`, func(s stmt) error {
+			entries = s.ColumnInt64(0)
+			return nil
+		})
+	})
+	if err != nil || entries > 600/indexEvents+3 {
+		t.Errorf("%d entries, error %v: it is not sparse", entries, err)
+	}
 	if _, ok, err := f.IndexFloor(99, 0); ok || err != nil {
 		t.Error("an entry of a stream that is not there")
 	}
