@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"io"
 	"strings"
+	"time"
 
 	"kimberlite"
 )
@@ -15,7 +16,7 @@ import (
 // goroutine at a time.
 type conn struct {
 	t       *kimberlite.Tenant
-	opening *opening
+	opening *opening // nil once closed
 	tx      *kimberlite.Tx
 	txOnly  bool // the open transaction may only read
 }
@@ -43,11 +44,29 @@ func (c *conn) Close() error {
 	return o.release()
 }
 
-// IsValid implements driver.Validator.
-func (c *conn) IsValid() bool { return c.opening != nil }
+// IsValid implements driver.Validator: after the disk failed a connection is
+// thrown away, so that the directory is opened again once all of them are.
+func (c *conn) IsValid() bool { return c.opening != nil && !c.opening.hasStopped() }
 
-// CheckNamedValue leaves arguments as they are: the tenant checks them.
-func (c *conn) CheckNamedValue(*driver.NamedValue) error { return nil }
+// failed looks at an error on its way to the caller.
+func (c *conn) failed(err error) error {
+	if kimberlite.IsKind(err, kimberlite.Stopped) && c.opening != nil {
+		c.opening.stop()
+	}
+	return err
+}
+
+// CheckNamedValue implements driver.NamedValueChecker: what database/sql
+// converts by itself (pointers, named types, driver.Valuer), with an error of
+// our kind for the rest.
+func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
+	plain, err := driver.DefaultParameterConverter.ConvertValue(v.Value)
+	if err != nil {
+		return &kimberlite.Error{Op: "bind", Kind: kimberlite.Invalid, Message: "the argument has no value that a database can hold", Err: err}
+	}
+	v.Value = plain
+	return nil
+}
 
 // Begin implements driver.Conn.
 func (c *conn) Begin() (driver.Tx, error) {
@@ -62,23 +81,22 @@ func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, erro
 	}
 	tx, err := c.t.Begin(ctx)
 	if err != nil {
-		return nil, err
+		return nil, c.failed(err)
 	}
 	c.tx, c.txOnly = tx, o.ReadOnly
-	return &transaction{c, ctx}, nil
+	return &transaction{c}, nil
 }
 
-type transaction struct {
-	c   *conn
-	ctx context.Context // of BeginTx: it bounds the commit, too
-}
+type transaction struct{ c *conn }
 
-// Commit implements driver.Tx.
+// Commit implements driver.Tx. It takes no context: database/sql looks at that
+// of BeginTx before, and a commit on its way is better waited for than left
+// with its outcome unknown.
 func (t *transaction) Commit() error {
 	tx := t.c.tx
 	t.c.tx = nil
-	_, err := tx.Commit(context.WithoutCancel(t.ctx))
-	return err
+	_, err := tx.Commit(context.Background())
+	return t.c.failed(err)
 }
 
 // Rollback implements driver.Tx.
@@ -113,7 +131,10 @@ func (c *conn) ExecContext(ctx context.Context, query string, named []driver.Nam
 	default:
 		r, err = c.tx.Exec(ctx, query, arguments(named)...)
 	}
-	return result{r}, err
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	return result{r}, nil
 }
 
 func errReadOnly() error {
@@ -140,12 +161,18 @@ func (c *conn) QueryContext(ctx context.Context, query string, named []driver.Na
 		r, err = c.tx.Query(ctx, query, arguments(named)...)
 	}
 	if err != nil {
-		return nil, err
+		return nil, c.failed(err)
 	}
-	return &rows{r}, nil
+	return &rows{r: r}, nil
 }
 
-type rows struct{ r *kimberlite.Rows }
+// rows are the rows of a query.
+type rows struct {
+	r *kimberlite.Rows
+	// times says of each column whether it is declared to hold times; nil
+	// until the first row.
+	times []bool
+}
 
 var _ driver.RowsColumnTypeDatabaseTypeName = (*rows)(nil)
 
@@ -161,6 +188,7 @@ func (r *rows) ColumnTypeDatabaseTypeName(i int) string {
 	return strings.ToUpper(types[i])
 }
 
+// Next implements driver.Rows.
 func (r *rows) Next(dest []driver.Value) error {
 	if !r.r.Next() {
 		if err := r.r.Err(); err != nil {
@@ -168,10 +196,42 @@ func (r *rows) Next(dest []driver.Value) error {
 		}
 		return io.EOF
 	}
+	if r.times == nil {
+		r.times = make([]bool, len(dest))
+		for i := range dest {
+			r.times[i] = declaresTime(r.ColumnTypeDatabaseTypeName(i))
+		}
+	}
 	for i, v := range r.r.Values() {
 		dest[i] = v
+		if r.times[i] {
+			dest[i] = asTime(v)
+		}
 	}
 	return nil
+}
+
+func declaresTime(declared string) bool {
+	switch declared {
+	case "DATE", "DATETIME", "TIMESTAMP":
+		return true
+	}
+	return false
+}
+
+// asTime turns text that a time.Time was written as into that time. Any other
+// text stays as it is, and so does this one for whoever scans it into a
+// string: database/sql writes times in the same form.
+func asTime(v any) any {
+	text, ok := v.(string)
+	if !ok {
+		return v
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || t.UTC().Format(time.RFC3339Nano) != text {
+		return v
+	}
+	return t.UTC()
 }
 
 // Prepare implements driver.Conn.
@@ -180,10 +240,13 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 }
 
 // PrepareContext implements driver.ConnPrepareContext. Statements are
-// compiled, and kept compiled, where they run.
+// compiled, and kept compiled, where they run: here they are only checked, and
+// not in a transaction, which may have made the tables that they name.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	if err := c.t.Check(ctx, query); err != nil {
-		return nil, err
+	if c.tx == nil {
+		if err := c.t.Check(ctx, query); err != nil {
+			return nil, c.failed(err)
+		}
 	}
 	return &statement{c, query}, nil
 }
