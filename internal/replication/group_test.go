@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"kimberlite/internal/disk"
 	"kimberlite/internal/fault"
@@ -70,87 +70,38 @@ func TestAProposalThatNeverEnteredTheLogSaysSo(t *testing.T) {
 	_, err = g.Propose(context.Background(), make([]byte, 101))
 	wantKind(t, err, fault.TooLarge)
 
-	sm.mu.Lock() // nothing is applied, so batches stay in flight and the queue fills
-	var refused, accepted int
-	done := make(chan error, 1000)
-	for refused == 0 {
+	var asked, answered, refused int
+	done := make(chan error, 10_000)
+	propose := func() {
+		asked++
 		g.ProposeAsync(make([]byte, 100), func(_ any, err error) { done <- err })
-		select {
-		case err := <-done:
+	}
+	sm.mu.Lock()
+	saturate(g, sm, propose)
+	for range 3 { // of 116 bytes, where 300 may wait
+		propose()
+	}
+	sm.mu.Unlock()
+	for ; answered < asked; answered++ {
+		if err := <-done; err != nil {
 			wantKind(t, err, fault.Unavailable)
 			refused++
-		default:
-			accepted++
 		}
 	}
-	short, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	_, err = g.Propose(short, []byte("x"))
-	if !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Timeout) {
-		t.Errorf("%v, want unavailable or timeout", err)
-	}
-	sm.mu.Unlock()
-	for range accepted {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
-	if sm.seen != accepted {
-		t.Errorf("%d applied, %d accepted", sm.seen, accepted)
+	if refused == 0 || sm.seen != asked-refused {
+		t.Errorf("%d applied, %d refused, of %d", sm.seen, refused, asked)
 	}
 }
 
-func TestAWaiterThatGivesUpIsToldWhetherItsProposalEntered(t *testing.T) {
-	_, g, sm := openGate(t, GroupOptions{})
-	sm.mu.Lock()
-	ctx, cancel := context.WithCancel(context.Background())
-	errs := make(chan error, 1)
-	go func() {
-		_, err := g.Propose(ctx, []byte("entered"))
-		errs <- err
-	}()
-	<-sm.entered // it is committed, and being applied
-	cancel()
-	wantKind(t, <-errs, fault.OutcomeUnknown)
-
-	// The applier stands still, so batches fill up what may be in flight and
-	// the rest stays queued.
-	for range 2 * maxInflight {
-		g.ProposeAsync([]byte("filler"), func(any, error) {})
-		for g.queuedNow() > 0 && g.inflightNow() < maxInflight && !g.holdsBack() {
-		}
+// saturate proposes until all that may be in flight is. The state machine is
+// locked, so nothing lands, and what is proposed next stays queued.
+func saturate(g *Group, sm *gate, propose func()) {
+	propose()
+	<-sm.entered // it is committed, and the applier stands still in Apply
+	for g.inflightNow() < maxInflight {
+		propose()
+		runtime.Gosched()
 	}
-	ctx, cancel = context.WithCancel(context.Background())
-	before := g.queuedNow()
-	go func() {
-		_, err := g.Propose(ctx, []byte("queued"))
-		errs <- err
-	}()
-	for before > 0 && g.queuedNow() == before {
-	}
-	cancel()
-	err := <-errs
-	if before > 0 {
-		wantKind(t, err, fault.Canceled)
-	}
-	sm.mu.Unlock()
-	if _, err := g.Propose(context.Background(), []byte("last")); err != nil {
-		t.Fatal(err)
-	}
-	for _, data := range sm.log {
-		if string(data) == "queued" && fault.Is(err, fault.Canceled) {
-			t.Error("a proposal that was canceled before it entered took effect")
-		}
-	}
-	if string(sm.log[0]) != "entered" {
-		t.Errorf("the first entry is %q", sm.log[0])
-	}
-}
-
-func (g *Group) queuedNow() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.queue)
 }
 
 func (g *Group) inflightNow() int {
@@ -159,11 +110,47 @@ func (g *Group) inflightNow() int {
 	return len(g.inflight)
 }
 
-// holdsBack reports whether the taker waits for a larger batch.
-func (g *Group) holdsBack() bool {
+func (g *Group) queuedNow() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return !g.mayTake()
+	return len(g.queue)
+}
+
+func TestAWaiterThatGivesUpIsToldWhetherItsProposalEntered(t *testing.T) {
+	_, g, sm := openGate(t, GroupOptions{})
+	sm.mu.Lock()
+	giveUp := func(data string, ready func() bool) error {
+		ctx, cancel := context.WithCancel(context.Background())
+		outcome := make(chan error)
+		go func() {
+			_, err := g.Propose(ctx, []byte(data))
+			outcome <- err
+		}()
+		for !ready() {
+			runtime.Gosched()
+		}
+		cancel()
+		return <-outcome
+	}
+	wantKind(t, giveUp("entered", func() bool { return len(sm.entered) > 0 }), fault.OutcomeUnknown)
+	for g.inflightNow() < maxInflight {
+		g.ProposeAsync([]byte("filler"), func(any, error) {})
+		runtime.Gosched()
+	}
+	queued := g.queuedNow()
+	wantKind(t, giveUp("queued", func() bool { return g.queuedNow() > queued }), fault.Canceled)
+	sm.mu.Unlock()
+	if _, err := g.Propose(context.Background(), []byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	if string(sm.log[0]) != "entered" {
+		t.Errorf("the first entry is %q", sm.log[0])
+	}
+	for _, data := range sm.log {
+		if string(data) == "queued" {
+			t.Error("a proposal that was canceled before it entered took effect")
+		}
+	}
 }
 
 func TestProposalsOfOneGoroutineEnterInOrderAndKeepNoReference(t *testing.T) {
