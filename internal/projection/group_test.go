@@ -56,9 +56,10 @@ func TestALostTransactionTakesNoOtherWithIt(t *testing.T) {
 			l := limits
 			if c.kind == fault.QuotaExceeded {
 				l.MaxTransactionBytes = 1 << 20
+				l.StatementTimeout = time.Minute
 			}
 			if c.kind == fault.TooLarge {
-				l.StatementTimeout = 10 * time.Second
+				l.StatementTimeout = time.Minute
 			}
 			f := newFixture(t, Options{Limits: l})
 			f.mustExec(`CREATE TABLE t(a); CREATE TABLE k(a UNIQUE); INSERT INTO k VALUES(1)`)
