@@ -14,7 +14,14 @@
 //	_, err = hospital.Exec(ctx, "CREATE TABLE patients (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
 //	_, err = hospital.Exec(ctx, "INSERT INTO patients VALUES (?, ?)", 123, "Alice Smith")
 //
-// Errors are [*Error] values; [KindOf] tells their kind.
+// SQL is SQLite's dialect. Beside its tables a tenant has event streams
+// ([Tenant.Append], [Tenant.Read], [Tenant.Tail]), and every table is a stream
+// of its row events. [VerifyPath] checks the chains offline and needs no key.
+// Package kimberlite/driver offers a tenant as a database/sql database.
+//
+// Which handle serves which request is for the program to decide: there are no
+// users or credentials in the embedded database. Errors are [*Error] values;
+// [KindOf] tells their kind.
 package kimberlite
 
 import (
@@ -34,10 +41,11 @@ import (
 // Options configure [Open]. The zero value is a good default.
 type Options struct {
 	// MasterKey is the URL of the master key that wraps every tenant's KEK:
-	// "file:///path/to/key" names a file of 32 random bytes that only its
-	// owner may read. "" is the key that the directory was made with; a new
-	// directory then gets a key file of its own inside it, which suits
-	// development only: keep the key elsewhere in production.
+	// "file:///path/to/key" names a file of 32 random bytes, or 64 hexadecimal
+	// digits, that only its owner may read or write. "" is the key that the
+	// directory was made with; a new directory then gets a key file of its own
+	// inside it, which suits development only: whoever takes a copy of such a
+	// directory takes the key with it.
 	MasterKey string
 	// MustExist refuses to make a new data directory.
 	MustExist bool
@@ -55,8 +63,8 @@ type Options struct {
 	// StatementTimeout bounds each statement. 0 is 30 s.
 	StatementTimeout time.Duration
 	// RotateDEKAfter and RotateDEKSeals replace a tenant's DEK by itself once
-	// it is that old or has sealed that often. 0 are 90 days and, as the most,
-	// about 1.6 billion.
+	// it is that old or has sealed that often. 0 is 90 days, and 3 · 2^29
+	// (about 1.6 billion) seals, which is also the most.
 	RotateDEKAfter time.Duration
 	RotateDEKSeals uint64
 	// ReserveBytes of disk are left free: below it writes are refused. 0 is
@@ -72,9 +80,11 @@ type Options struct {
 type DB struct{ node *node.Node }
 
 // Open opens a data directory, making it when it does not exist. It fails with
-// InUse when another process has it open, KeyUnavailable or KeyInvalid when
-// the master key is missing or wrong, Incompatible when a newer version wrote
-// it, and Corruption, naming the file, when it is damaged.
+// InUse when this or another process has it open; KeyUnavailable, KeyInvalid or
+// Denied when the master key is missing, is another one, or can be read by
+// others; Incompatible when a newer version wrote it; Invalid when dir is
+// something else; and Corruption, naming the file, when it is damaged. What it
+// refuses stays as it was.
 func Open(dir string, o Options) (*DB, error) {
 	return OpenContext(context.Background(), dir, o)
 }
@@ -106,7 +116,7 @@ const closeTimeout = 30 * time.Second
 
 // Close waits for running calls, writes everything to the tenants' own files
 // and lets go of the directory. Rows and transactions that were never closed
-// keep it waiting for at most 30 s.
+// keep it waiting for at most 30 s. Closing again does nothing.
 func (db *DB) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 // Tenant is a handle on one tenant. It is safe for concurrent use, needs no
 // closing, and never sees another tenant's data.
 //
-// Every call counts as one operation of the tenant's quotas; a refused one
-// fails with QuotaExceeded, RateLimited or TooManyOps, and its error says
+// Every call that reads or writes counts as one operation of the tenant's
+// quotas, a Query that writes as two; a refused one fails with QuotaExceeded, RateLimited or TooManyOps, and its error says
 // which limit, its value, the usage and when to try again.
 type Tenant struct {
 	db *DB
