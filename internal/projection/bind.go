@@ -3,7 +3,9 @@ package projection
 import (
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"math"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -194,7 +196,7 @@ func bindOther(s *sqlite3.Stmt, at int, a any) error {
 	case sql.NamedArg:
 		return fault.New("bind", fault.Invalid, "argument %d is named, the statement's parameters are not", at)
 	case driver.Valuer:
-		plain, err := v.Value()
+		plain, err := plainValue(v)
 		if err != nil {
 			return fault.Wrap("bind", fault.Invalid, err, "argument %d has no value", at)
 		}
@@ -204,6 +206,22 @@ func bindOther(s *sqlite3.Stmt, at int, a any) error {
 		return bindValue(s, at, plain)
 	}
 	return fault.New("bind", fault.Invalid, "argument %d has type %T: use nil, a bool, a number, a string, []byte or time.Time", at, a)
+}
+
+// plainValue asks a Valuer. A nil pointer whose target is the Valuer stands for
+// NULL, as in database/sql. A panic of the caller's code is an error of the
+// argument: SQLite and the connection have no part in it.
+func plainValue(v driver.Valuer) (plain any, err error) {
+	at := reflect.ValueOf(v)
+	if at.Kind() == reflect.Pointer && at.IsNil() && at.Type().Elem().Implements(reflect.TypeFor[driver.Valuer]()) {
+		return nil, nil
+	}
+	defer func() {
+		if recover() != nil {
+			err = errors.New("its Value method panicked")
+		}
+	}()
+	return v.Value()
 }
 
 func bindUint(s *sqlite3.Stmt, at int, v uint64) error {

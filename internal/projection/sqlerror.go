@@ -131,6 +131,9 @@ func sqlError(op, sql, message string, err error) *fault.Error {
 			kind = fault.TooLarge
 		}
 	}
+	if strings.HasPrefix(lower, "too many arguments on") && strings.Contains(lower, "() - max") {
+		kind = fault.SQL // a table-valued function that takes fewer
+	}
 	if strings.Contains(message, "VACUUM") {
 		return fault.New(op, fault.Unsupported, "VACUUM is not offered: the projection reuses its free pages")
 	}
@@ -146,6 +149,9 @@ func sqlError(op, sql, message string, err error) *fault.Error {
 	return e
 }
 
+// badPath begins SQLite's message that goes on with the path itself.
+const badPath = "bad JSON path"
+
 // messageOf returns SQLite's text without the prefixes that repeat its code.
 func messageOf(err error) string {
 	text := err.Error()
@@ -156,6 +162,10 @@ func messageOf(err error) string {
 		}
 	}
 	text = strings.TrimPrefix(text, "sqlite3: ")
+	// The path can come from a row, and errors hold no row data.
+	if at := strings.Index(text, badPath); at >= 0 {
+		text = text[:at+len(badPath)]
+	}
 	if len(text) > maxMessage {
 		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
 	}

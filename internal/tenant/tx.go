@@ -119,8 +119,10 @@ func (x *Tx) statement(run func() (record.Result, error)) (record.Result, error)
 	if x.group.Broken() != nil {
 		return res, x.broke(err)
 	}
-	if backErr := x.group.RollbackToSavepoint(); backErr != nil {
-		return res, x.broke(backErr)
+	if x.group.RollbackToSavepoint() != nil {
+		// SQLite gave up the whole transaction. The caller is told why, and
+		// from the next call on that it is over.
+		return res, x.broke(err)
 	}
 	x.rt.suspect(err)
 	return res, err
