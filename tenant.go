@@ -11,8 +11,9 @@ import (
 // closing, and never sees another tenant's data.
 //
 // Every call that reads or writes counts as one operation of the tenant's
-// quotas, a Query that writes as two; a refused one fails with QuotaExceeded, RateLimited or TooManyOps, and its error says
-// which limit, its value, the usage and when to try again.
+// quotas, a Query that writes as two. A refused one fails with QuotaExceeded,
+// RateLimited or TooManyOps, and its error says which limit, its value, the
+// usage and when to try again.
 type Tenant struct {
 	db *DB
 	t  *tenant.Tenant
