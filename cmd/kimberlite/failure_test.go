@@ -295,10 +295,13 @@ func TestEveryExitStatusHappens(t *testing.T) {
 	if err := os.Truncate(segments[0], 100); err != nil {
 		t.Fatal(err)
 	}
-	p.failureOf(p.run("verify", "D"), 7)
-}
-
-func (p *place) failureOf(o outcome, status int) {
-	p.t.Helper()
-	p.failure(o, status, "")
+	p.failure(p.run("verify", "D"), 7, "file D/shards/1/tenants/1/log/")
+	for _, args := range [][]string{
+		{"tenant", "verify", "1", "--data", "D"}, {"sql", "--data", "D", "--tenant", "1", "-c", "INSERT INTO t VALUES (2)"},
+	} {
+		p.failure(p.run(args...), 7, "D/shards/1/tenants/1/log/"+filepath.Base(segments[0]))
+	}
+	if o := p.run("tenant", "verify", "2", "--data", "D"); o.status != 0 {
+		t.Errorf("the other tenant: exit %d: %s", o.status, o.stderr)
+	}
 }

@@ -9,18 +9,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// binary is the compiled command that the tests run.
-var binary string
+// binary is the compiled command that the tests run. It is built once, by the
+// first test that needs it, so that fuzzing processes do not wait for it.
+var (
+	binary string
+	build  sync.Once
+	built  error
+)
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
+	os.Exit(runAll(m))
 }
 
-func buildAndRun(m *testing.M) int {
+func runAll(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "kimberlite-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -28,13 +34,16 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "kimberlite")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "building the command:", err)
-		return 1
-	}
 	return m.Run()
+}
+
+func buildBinary() error {
+	build.Do(func() {
+		if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+			built = fmt.Errorf("building the command: %w\n%s", err, out)
+		}
+	})
+	return built
 }
 
 // outcome is what one run of the command did.
@@ -52,6 +61,9 @@ type place struct {
 
 func newPlace(t *testing.T) *place {
 	t.Helper()
+	if err := buildBinary(); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	return &place{t: t, dir: dir, env: []string{
 		"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "LC_ALL=C",
