@@ -102,6 +102,7 @@ func (w *attackWorld) attackIn(name string, limit time.Duration, want []kimberli
 	outer.(*testing.T).Run(name, func(t *testing.T) {
 		w.t = t
 		defer func() { w.t = outer }()
+		w.said = ""
 		w.attacks++
 		start := time.Now()
 		text, err := w.survive(run)
@@ -146,6 +147,7 @@ func (w *attackWorld) statements(attacks []statementAttack) {
 	for _, a := range attacks {
 		limit := time.Duration(len(attackWays)) * w.timeout
 		w.attackIn(a.name, limit, anyKind, func(ctx context.Context) (string, error) {
+			w.said = a.sql
 			var all strings.Builder
 			for _, way := range attackWays {
 				text, err := way.run(ctx, w.attacker, a.sql, a.args)

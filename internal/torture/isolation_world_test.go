@@ -22,8 +22,6 @@ import (
 // nothing. Its data directory, working directory and temporary directory are
 // known to be empty of anything else, so that a file that appears is seen.
 //
-// Only two tenants are open at a time: every attack and every check closes
-// and opens tenants, so that caches die and come back all the time.
 type attackWorld struct {
 	t        testing.TB
 	dir      string // the data directory
@@ -47,6 +45,8 @@ type attackWorld struct {
 	files map[string]bool
 	// timeout is the limit of a statement, slack what may come on top.
 	timeout, slack time.Duration
+	// said is the text of the attack under way: errors may repeat it.
+	said string
 	// attacks counts those that were made.
 	attacks int
 }
@@ -77,8 +77,10 @@ func (l *attackLog) take() string {
 	return l.text.String()
 }
 
-// newAttackWorld makes the tenants and fills them.
-func newAttackWorld(t *testing.T, timeout time.Duration) *attackWorld {
+// newAttackWorld makes the tenants and fills them. maxOpen is how many of them
+// are open at a time: with fewer than three, each attack and each check closes
+// tenants and opens them again, and caches die and come back.
+func newAttackWorld(t *testing.T, timeout time.Duration, maxOpen int) *attackWorld {
 	t.Helper()
 	w := &attackWorld{
 		t: t, work: t.TempDir(), tmp: t.TempDir(), log: &attackLog{}, secrets: newAttackSecrets(),
@@ -90,7 +92,7 @@ func newAttackWorld(t *testing.T, timeout time.Duration) *attackWorld {
 		t.Setenv(name, w.tmp)
 	}
 	w.options = kimberlite.Options{
-		MaxOpenTenants: 2, MaxReaders: 2, StatementTimeout: timeout, TransactionIdle: timeout,
+		MaxOpenTenants: maxOpen, MaxReaders: 2, StatementTimeout: timeout, TransactionIdle: timeout,
 		CheckpointInterval: -1, ReserveBytes: -1,
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
