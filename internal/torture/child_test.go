@@ -24,7 +24,7 @@ const (
 	envDir   = "KIMBERLITE_TORTURE_DIR" // data directory and ledger; set in children only
 	envMode  = "KIMBERLITE_TORTURE_MODE"
 	envSeed  = "KIMBERLITE_TORTURE_SEED"
-	envRound = "KIMBERLITE_TORTURE_ROUND"
+	envRound = "KIMBERLITE_TORTURE_ROUND" // how many processes had the directory before
 )
 
 // What a child does.
@@ -42,7 +42,11 @@ const (
 func TestMain(m *testing.M) {
 	dir := os.Getenv(envDir)
 	if dir == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		if built != "" {
+			_ = os.RemoveAll(filepath.Dir(built))
+		}
+		os.Exit(code)
 	}
 	if err := child(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -128,6 +132,9 @@ func verifyBefore(data string, l *ledger) error {
 	return reported(rep)
 }
 
+// built is the program that childBinary built, removed at the end.
+var built string
+
 // childBinary is the program that children run: the tests themselves, without
 // the race detector, which would make children slow and find nothing that the
 // parent's own tests do not.
@@ -142,6 +149,7 @@ var childBinary = sync.OnceValues(func() (string, error) {
 	bin := filepath.Join(dir, "child.test")
 	out, err := exec.Command("go", "test", "-c", "-o", bin, ".").CombinedOutput()
 	if err == nil {
+		built = bin
 		return bin, nil
 	}
 	// Without the go command the binary at hand must do.

@@ -21,7 +21,6 @@ import (
 // secrets, the second attacks, the third is a bystander who must notice
 // nothing. Its data directory, working directory and temporary directory are
 // known to be empty of anything else, so that a file that appears is seen.
-//
 type attackWorld struct {
 	t        testing.TB
 	dir      string // the data directory

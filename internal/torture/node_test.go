@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,7 @@ func verifiedRunning(ctx context.Context, n *node.Node) error {
 func seedOf(t testing.TB) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("KIMBERLITE_SEED"); s != "" {
+	if s := cmp.Or(os.Getenv("KIMBERLITE_SEED"), os.Getenv(envSeed)); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
 			t.Fatal(err)
@@ -114,20 +115,6 @@ func seedOf(t testing.TB) uint64 {
 	}
 	t.Logf("KIMBERLITE_SEED=%d", seed)
 	return seed
-}
-
-// soak returns how long the random suites go on beyond their usual rounds.
-func soak(t testing.TB) time.Duration {
-	t.Helper()
-	s := os.Getenv("KIMBERLITE_SOAK_MINUTES")
-	if s == "" {
-		return 0
-	}
-	minutes, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(minutes * float64(time.Minute))
 }
 
 // plaintext turns sealing off.
