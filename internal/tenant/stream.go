@@ -96,7 +96,9 @@ func (t *Tenant) ReadStream(ctx context.Context, stream string, from ident.Offse
 	if !ok {
 		return from, fault.New("stream read", fault.NotFound, "there is no stream %q: see `kimberlite stream list`", stream).ForTenant(rt.id)
 	}
-	return rt.readStream(ctx, info, from, limit, fn)
+	next, err := rt.readStream(ctx, info, from, limit, fn)
+	rt.suspect(err)
+	return next, err
 }
 
 // readStream walks the log from the index entry at or before the offset.
@@ -246,6 +248,7 @@ func (t *Tenant) tailStep(ctx context.Context, stream string, from ident.Offset,
 	}
 	next, err := rt.readStream(ctx, info, from, 0, fn)
 	if err != nil {
+		rt.suspect(err)
 		done()
 		return from, nil, nil, err
 	}

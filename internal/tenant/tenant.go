@@ -220,7 +220,9 @@ func (t *Tenant) ReadOnly(ctx context.Context, sql string) (bool, error) {
 		return false, tenantError(err, t.slot.id)
 	}
 	defer t.slot.release()
-	return rt.db.ReadOnly(ctx, sql)
+	readOnly, err := rt.db.ReadOnly(ctx, sql)
+	rt.suspect(err)
+	return readOnly, err
 }
 
 // QueryWrite runs a statement that writes and returns rows (RETURNING): fn is
@@ -249,7 +251,9 @@ func (t *Tenant) TableHash(ctx context.Context) ([32]byte, error) {
 		return [32]byte{}, tenantError(err, t.slot.id)
 	}
 	defer t.slot.release()
-	return rt.db.TableHash(ctx)
+	sum, err := rt.db.TableHash(ctx)
+	rt.suspect(err)
+	return sum, err
 }
 
 // Rebuild throws the projection away and derives it from the log again.
