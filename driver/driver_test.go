@@ -107,8 +107,12 @@ func TestAClosedSourceRollsBackAndLetsGoOfRows(t *testing.T) {
 	}
 	exec(t, tx, "DELETE FROM t")
 	rows, err := db.Query("SELECT * FROM t")
-	if err != nil || !rows.Next() {
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer rows.Close()
+	if !rows.Next() || rows.Err() != nil {
+		t.Fatal(rows.Err())
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- db.Close() }()
@@ -187,6 +191,10 @@ func TestQuotasReachTheCallerWithTheirNumbers(t *testing.T) {
 	rows, err := source.Query("SELECT * FROM t")
 	if err != nil {
 		t.Fatal(err)
+	}
+	defer rows.Close()
+	if rows.Err() != nil {
+		t.Fatal(rows.Err())
 	}
 	_, err = source.Exec("DELETE FROM t")
 	refused(t, err, kimberlite.TooManyOps)

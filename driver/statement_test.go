@@ -212,7 +212,10 @@ func TestPreparedStatementsRunManyTimesAndAreCheckedWhenMade(t *testing.T) {
 	if n := get[int](t, db, "SELECT count(*) FROM t WHERE id >= 100"); n != 10 {
 		t.Fatal(n)
 	}
-	_, err = db.Prepare("SELECT * FROM nowhere")
+	nowhere, err := db.Prepare("SELECT * FROM nowhere")
+	if err == nil {
+		defer nowhere.Close()
+	}
 	refused(t, err, kimberlite.SQL)
 	exec(t, db, "DROP TABLE t")
 	_, err = insert.Exec(1, "x")

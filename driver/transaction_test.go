@@ -85,6 +85,7 @@ func TestAStatementIsPreparedForTablesThatTheTransactionMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer insert.Close()
 	var v int
 	if err := insert.QueryRow(5).Scan(&v); err != nil || v != 5 {
 		t.Fatal(v, err)
@@ -113,6 +114,7 @@ func TestAReadOnlyTransactionReadsOneStateAndWritesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer stmt.Close()
 	_, err = stmt.Exec()
 	refused(t, err, kimberlite.Denied)
 	if err := tx.Commit(); err != nil {
