@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"kimberlite/internal/fault"
 	"kimberlite/internal/tenantlog"
 )
 
@@ -48,7 +47,13 @@ func (s *Shard) capture() (uint64, []*entry, []TenantState) {
 		e.mu.Unlock()
 	}
 	clear(s.dirty)
-	return s.applied, entries, states
+	index := s.applied
+	if s.held != 0 {
+		// States may be newer than the index: what is applied again then
+		// finds its effect there already.
+		index = min(index, s.held-1)
+	}
+	return index, entries, states
 }
 
 func (s *Shard) restoreDirty(entries []*entry) {
@@ -89,11 +94,10 @@ func (s *Shard) syncAll(ctx context.Context, entries []*entry, states []TenantSt
 func (s *Shard) syncOne(ctx context.Context, e *entry, at tenantlog.Position) error {
 	e.mu.Lock()
 	if e.err != nil {
-		// Its records after the last checkpoint exist only in the replicated
-		// log, so nothing may be cut from it.
-		err := e.err
+		// What its files hold was synced when they were closed; what they
+		// lack stays in the replicated log.
 		e.mu.Unlock()
-		return err
+		return nil
 	}
 	log := e.log
 	if log != nil {
@@ -152,10 +156,6 @@ func (s *Shard) Close() error {
 	var err error
 	if s.Err() == nil {
 		err = s.Checkpoint(context.Background())
-		if fault.Is(err, fault.Corruption) {
-			s.o.Logger.Error("no checkpoint at close", "shard", s.o.ID.String(), "error", err.Error())
-			err = nil
-		}
 	}
 	return errors.Join(err, s.group.Close(), s.closeLogs())
 }

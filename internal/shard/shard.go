@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kimberlite/internal/disk"
@@ -63,11 +64,17 @@ type Shard struct {
 	tenants map[ident.TenantID]*entry
 	names   map[string]ident.TenantID
 
-	applyMu sync.Mutex // held while a batch is applied; guards applied and dirty
+	applyMu sync.Mutex // held while a batch is applied; guards applied, dirty and held
 	applied uint64
 	dirty   map[*entry]struct{}
+	// held is the first index whose record a damaged log could not take, or 0.
+	// That record exists only in the replicated log, which no checkpoint may
+	// shorten beyond it.
+	held uint64
 
 	logs logCache
+	// replayed says that all of the replicated log has been applied.
+	replayed atomic.Bool
 
 	checkpointMu sync.Mutex // serialises checkpoints
 	signHead     HeadSigner
@@ -82,7 +89,9 @@ type entry struct {
 	state TenantState
 	log   *tenantlog.Log // open handle, or nil
 	pins  int            // users of log besides Apply
-	err   error          // damage that keeps the log from opening, or nil
+	// headSeen says that the signed head was held against the replicated log.
+	headSeen bool
+	err      error // damage that keeps the log from opening, or nil
 }
 
 // Open loads the last checkpoint, replays the replicated log after it and
@@ -114,6 +123,7 @@ func Open(o Options) (*Shard, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.closeLogs())
 	}
+	s.replayed.Store(true)
 	s.done.Go(s.checkpointLoop)
 	return s, nil
 }
@@ -290,14 +300,14 @@ func (s *Shard) Apply(entries []replication.Entry) error {
 	defer s.applyMu.Unlock()
 	for i := range entries {
 		e := &entries[i]
-		out, err := s.applyOne(e.Data)
+		out, err := s.applyOne(e.Index, e.Data)
 		if err != nil {
 			return err
 		}
 		e.Result = out
 		s.applied = e.Index
 	}
-	if s.group != nil && s.group.LogBytes() > s.o.CheckpointBytes {
+	if s.group != nil && s.held == 0 && s.group.LogBytes() > s.o.CheckpointBytes {
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -306,13 +316,13 @@ func (s *Shard) Apply(entries []replication.Entry) error {
 	return nil
 }
 
-func (s *Shard) applyOne(data []byte) (outcome, error) {
+func (s *Shard) applyOne(index uint64, data []byte) (outcome, error) {
 	if len(data) == 0 {
 		return outcome{}, fault.New("shard", fault.Corruption, "an empty command stands in the log of shard %s", s.o.ID)
 	}
 	switch commandType(data[0]) {
 	case commandAppend:
-		return s.applyAppend(data[1:])
+		return s.applyAppend(index, data[1:])
 	case commandCreate:
 		var j stateJSON
 		if err := decodeJSON(data, &j); err != nil {
@@ -335,7 +345,7 @@ func (s *Shard) applyOne(data []byte) (outcome, error) {
 	return outcome{}, fault.New("shard", fault.Incompatible, "the log of shard %s holds a command of unknown type %d: it was written by a newer version", s.o.ID, data[0])
 }
 
-func (s *Shard) applyAppend(rec []byte) (outcome, error) {
+func (s *Shard) applyAppend(index uint64, rec []byte) (outcome, error) {
 	h, _, err := record.ParseHeader(rec)
 	if err != nil {
 		return outcome{}, err
@@ -347,7 +357,7 @@ func (s *Shard) applyAppend(rec []byte) (outcome, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := s.openLog(e); err != nil {
-		return outcome{err: err}, s.damaged(e, err)
+		return outcome{err: err}, s.damaged(e, index, err)
 	}
 	at, err := e.log.Append(rec)
 	switch {
@@ -362,8 +372,9 @@ func (s *Shard) applyAppend(rec []byte) (outcome, error) {
 }
 
 // damaged decides what a log that does not open means for the shard: damage
-// is that tenant's own matter, anything else stops the shard.
-func (s *Shard) damaged(e *entry, err error) error {
+// is that tenant's own matter, anything else stops the shard. The record at
+// index waits in the replicated log until the damage is mended.
+func (s *Shard) damaged(e *entry, index uint64, err error) error {
 	if !fault.Is(err, fault.Corruption) {
 		return err
 	}
@@ -371,6 +382,9 @@ func (s *Shard) damaged(e *entry, err error) error {
 		s.o.Logger.Error("a tenant's log is damaged; its records stay in the replicated log", "tenant", e.state.ID.String(), "error", err.Error())
 	}
 	e.err = err
+	if s.held == 0 {
+		s.held = index
+	}
 	return nil
 }
 
