@@ -10,6 +10,7 @@ package node
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -175,8 +176,16 @@ func (n *Node) openKeys(ctx context.Context) error {
 }
 
 func (n *Node) openStore(context.Context) error {
+	dir := filepath.Join(n.c.Dir, "replication")
+	made, err := replication.Made(n.c.FS, dir)
+	if err != nil {
+		return err
+	}
+	if left := len(n.ring.Tenants()); !made && left > 0 {
+		return fault.Corrupt("open", dir, 0, "the replicated log is missing, and the keyring holds keys of %d tenants: restore it, nothing was changed", left)
+	}
 	store, err := replication.OpenStore(replication.StoreOptions{
-		FS: n.c.FS, Dir: filepath.Join(n.c.Dir, "replication"), Logger: n.c.Logger,
+		FS: n.c.FS, Dir: dir, Logger: n.c.Logger,
 	})
 	n.store = store
 	return err
@@ -193,7 +202,8 @@ func (n *Node) openShard(context.Context) error {
 }
 
 // reconcileKeys finishes what a crash interrupted: KEKs that no tenant's
-// envelope names are destroyed.
+// envelope names are destroyed. What else is wrong with a tenant's KEK is that
+// tenant's own matter, said when it is opened.
 func (n *Node) reconcileKeys(context.Context) error {
 	named := make(map[ident.TenantID]ident.KeyGeneration)
 	for _, st := range n.shard.Tenants() {
@@ -209,13 +219,31 @@ func (n *Node) reconcileKeys(context.Context) error {
 		if ok {
 			err = n.ring.Reconcile(id, kek)
 		} else {
-			err = n.ring.DestroyAll(id)
+			err = n.destroyUnknown(id)
 		}
-		if err != nil && !fault.Is(err, fault.Corruption) {
+		switch {
+		case fault.Is(err, fault.Corruption), fault.Is(err, fault.NotFound):
+			n.c.Logger.Error("a tenant's KEK is damaged or missing", "tenant", id.String(), "error", err.Error())
+		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// destroyUnknown destroys the KEKs of a tenant that the shard does not know:
+// its creation was interrupted. One that has files was a tenant all the same,
+// so that the replicated log must be an older copy: nothing is destroyed.
+func (n *Node) destroyUnknown(id ident.TenantID) error {
+	dir := n.shard.TenantDir(id)
+	_, err := n.c.FS.Stat(dir)
+	switch {
+	case err == nil:
+		return fault.Corrupt("open", dir, 0, "there are files of a tenant that the shard does not know: is the replicated log an older copy?").ForTenant(id)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fault.Wrap("open", fault.Unavailable, err, "cannot see the directory of tenant %s", id)
+	}
+	return n.ring.DestroyAll(id)
 }
 
 // Tenants returns the node's tenants.

@@ -69,6 +69,27 @@ func InspectCheckpoint(fsys disk.FS, dir string, fn func(shard ident.ShardID, ke
 	})
 }
 
+// Made says whether there is a store in dir, or its file of lower bounds says
+// that there was one. A crash in the making of a store leaves none.
+func Made(fsys disk.FS, dir string) (bool, error) {
+	const op = "open replicated log"
+	b, err := openBounds(fsys, dir, true)
+	if err != nil {
+		return false, corruptStore(op, filepath.Join(dir, boundsName), err, "the lower bounds do not read")
+	}
+	if len(b.slots) > 0 {
+		return true, nil
+	}
+	desc, err := pebble.Peek(dir, &guard{FS: engineFS(fsys), latch: &latch{}, dir: dir, readOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, diskError(op, err, "cannot read %s", dir)
+	}
+	return desc.Exists, nil
+}
+
 // inspect opens a store to be read only.
 func inspect(fsys disk.FS, dir string, read func(*pebble.DB, *bounds, []ident.ShardID) error) (err error) {
 	const op = "inspect replicated log"
