@@ -144,7 +144,7 @@ func (v *verifier) expectations(dir string) (map[string]shardTenants, error) {
 }
 
 func addState(tenants shardTenants, st *shard.TenantState) error {
-	e := &expectation{known: true, at: st.Log}
+	e := &expectation{known: true, offline: true, at: st.Log}
 	tenants[st.ID] = e
 	return e.setEnvelope(st.Envelope)
 }

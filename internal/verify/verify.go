@@ -13,6 +13,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"sort"
@@ -135,8 +136,9 @@ func (v *verifier) tenantDirectory(logDir, name string) error {
 
 // expectation is what the shard's own state says of a tenant's log.
 type expectation struct {
-	known bool
-	at    tenantlog.Position // as of the last checkpoint
+	known   bool
+	offline bool               // nobody has the directory open
+	at      tenantlog.Position // as of the last checkpoint
 	// envelope is the key envelope in force, public and kek are what it names.
 	envelope, public []byte
 	kek              ident.KeyGeneration
@@ -177,6 +179,7 @@ func (v *verifier) tenant(logDir string, id ident.TenantID, e expectation) error
 		out.Problems = append(out.Problems, Problem{Tenant: id, File: p.File, Offset: p.Offset, Record: p.Record, Message: p.Message})
 	}
 	v.comparePending(&out, e, rep)
+	compareHead(&out, e, logDir)
 	v.report.Tenants = append(v.report.Tenants, out)
 	return nil
 }
@@ -207,4 +210,21 @@ func (v *verifier) comparePending(out *TenantReport, e expectation, rep tenantlo
 
 func sortReports(reports []TenantReport) {
 	sort.Slice(reports, func(i, j int) bool { return reports[i].Tenant.Uint64() < reports[j].Tenant.Uint64() })
+}
+
+// compareHead holds the signed head against the replicated log of a directory
+// that nobody has open: a head is written only once the replicated log holds
+// its records.
+func compareHead(out *TenantReport, e expectation, logDir string) {
+	reach := e.at.Next.Uint64()
+	for _, p := range e.pending {
+		reach = max(reach, p.offset.Uint64()+1)
+	}
+	if !e.offline || out.HeadRecords <= reach || len(out.Problems) > 0 {
+		return
+	}
+	out.Problems = append(out.Problems, Problem{
+		Tenant: out.Tenant, File: filepath.Join(logDir, tenantlog.HeadName), Record: ident.NewOffset(reach),
+		Message: fmt.Sprintf("the signed head covers %d records, and the replicated log knows of %d: it is an older copy", out.HeadRecords, reach),
+	})
 }
