@@ -45,7 +45,7 @@ func bombs() []statementAttack {
 		{"many joins", `SELECT 1 FROM own` + strings.Repeat(" JOIN own", 300), nil, large},
 		{"many columns", `SELECT 1` + strings.Repeat(",1", 5000), nil, large},
 		{"many columns of a table", `CREATE TABLE wide(a` + columns(5000) + `)`, nil, large},
-		{"many values", `INSERT INTO probe(id) VALUES (NULL)` + strings.Repeat(",(1/0)", 200000), nil, kinds(kimberlite.TooLarge, kimberlite.Timeout, kimberlite.Constraint, kimberlite.Invalid)},
+		{"many values", `INSERT INTO own(n) VALUES (1)` + strings.Repeat(",(1)", 200000) + `,(1000)`, nil, kinds(kimberlite.Timeout, kimberlite.Constraint)},
 		{"huge list", `SELECT 1 WHERE 1 IN (0` + strings.Repeat(",2", 1000000) + `)`, nil, anyKind},
 		{"huge list of strings", `SELECT 1 WHERE 'x' IN ('a'` + strings.Repeat(",'bcdef'", 400000) + `)`, nil, anyKind},
 		{"many arguments of a function", `SELECT max(1` + strings.Repeat(",1", 5000) + `)`, nil, large},
@@ -72,11 +72,13 @@ func bombs() []statementAttack {
 		{"a large group", `SELECT count(*) FROM (SELECT 1 FROM generate_series(1,100000000) GROUP BY hex(randomblob(1000)))`, nil, bounded},
 		{"a large materialised query", `WITH x AS MATERIALIZED (SELECT randomblob(100000) b FROM generate_series(1,10000)) SELECT count(*) FROM x a, x b`, nil, bounded},
 		{"a large automatic index", `SELECT count(*) FROM (SELECT value v, randomblob(1000) b FROM generate_series(1,10000000)) a JOIN (SELECT value v FROM generate_series(1,10000000)) b USING(v)`, nil, bounded},
+		{"a row of more than there is memory for", `SELECT ` + strings.Repeat("zeroblob(16000000),", 20) + `1`, nil, large},
+		{"a column's type of a megabyte", `CREATE TABLE x(a "` + strings.Repeat("x", 2<<20) + `"); SELECT * FROM x`, nil, large},
 		{"a result without end", endless + `SELECT i FROM n`, nil, bounded},
 		{"a result of much", endless + `SELECT ` + big + ` FROM n`, nil, bounded},
 
 		// Each call of these takes long by itself.
-		{"slow functions in a row", `SELECT sum(length(` + big + `)) FROM generate_series(1,1000000)`, nil, timeout},
+		{"slow functions in a row", `SELECT sum(length(hex(zeroblob(7000000 + value % 2)))) FROM generate_series(1,1000000)`, nil, timeout},
 		{"instr of what is nearly there", `SELECT instr(` + big + `, hex(zeroblob(4000000))||'1')`, nil, bounded},
 		{"instr in a blob", `SELECT instr(zeroblob(16000000), CAST(zeroblob(8000000)||'1' AS BLOB))`, nil, bounded},
 		{"replace of what is nearly there", `SELECT length(replace(` + big + `, hex(zeroblob(4000000))||'1', ''))`, nil, bounded},
