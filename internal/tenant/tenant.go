@@ -3,8 +3,11 @@ package tenant
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
 	"encoding/binary"
 	"fmt"
+	"reflect"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -118,7 +121,7 @@ func (t *Tenant) ExecBatch(ctx context.Context, rq Request, sql string, rows [][
 }
 
 // fingerprint tells one request from another under the same idempotency key.
-func fingerprint(rq Request, what, sql string, args []any) [16]byte {
+func fingerprint(rq Request, what, text string, args []any) [16]byte {
 	var fp [16]byte
 	if rq.IdempotencyKey == "" {
 		return fp
@@ -131,13 +134,35 @@ func fingerprint(rq Request, what, sql string, args []any) [16]byte {
 		h.Write([]byte(s))
 	}
 	part(what)
-	part(sql)
+	part(text)
 	for _, a := range args {
+		a = plain(a)
 		part(fmt.Sprintf("%T", a))
 		part(fmt.Sprint(a))
 	}
 	copy(fp[:], h.Sum(nil))
 	return fp
+}
+
+// plain returns what an argument stands for, so that the same request has the
+// same fingerprint whatever the addresses in it.
+func plain(a any) any {
+	if n, ok := a.(sql.NamedArg); ok {
+		return fmt.Sprintf("%s=%T=%v", n.Name, plain(n.Value), plain(n.Value))
+	}
+	v := reflect.ValueOf(a)
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil
+	}
+	if valuer, ok := a.(driver.Valuer); ok {
+		if value, err := valuer.Value(); err == nil {
+			return value
+		}
+	}
+	if v.Kind() == reflect.Pointer {
+		return plain(v.Elem().Interface())
+	}
+	return a
 }
 
 // Rows are the rows of a query, one at a time. They hold a reader and one of
