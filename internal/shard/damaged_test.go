@@ -11,7 +11,7 @@ import (
 	"kimberlite/internal/tenantlog"
 )
 
-// TestACheckpointKeeps…: a tenant's acknowledged records that only the replicated log holds must not
+// A tenant's acknowledged records that only the replicated log holds must not
 // be cut from it while the tenant's own files are damaged.
 func TestACheckpointKeepsWhatADamagedTenantHasOnlyInTheReplicatedLog(t *testing.T) {
 	fsys := disk.NewMem()
