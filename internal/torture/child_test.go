@@ -37,6 +37,8 @@ const (
 	modeFinal = "final"
 	// modeSecret works with rows that no file may show; see sealing_test.go.
 	modeSecret = "secret"
+	// modeOpen is the same without sealing.
+	modeOpen = "open"
 )
 
 func TestMain(m *testing.M) {
@@ -69,7 +71,9 @@ func child(dir string) error {
 	case modeFinal:
 		return childLoad(dir, seed, round, true)
 	case modeSecret:
-		return childSecret(dir)
+		return childSecret(dir, round, true)
+	case modeOpen:
+		return childSecret(dir, round, false)
 	default:
 		return fmt.Errorf("no mode %q", mode)
 	}
