@@ -186,7 +186,6 @@ func BenchmarkApply(b *testing.B) {
 	f := newBench(b)
 	s, _ := f.Stream("t")
 	b.ReportAllocs()
-	row := []record.Value{int64(0), int64(5), "text of a row"}
 	offset, id := s.Next.Uint64(), int64(benchRows)
 	for b.Loop() {
 		records := make([]ApplyRecord, 32)
@@ -194,7 +193,7 @@ func BenchmarkApply(b *testing.B) {
 		for i := range records {
 			id++
 			at.Next = at.Next.Next()
-			row = []record.Value{id, int64(5), "text of a row"}
+			row := []record.Value{id, int64(5), "text of a row"}
 			records[i] = ApplyRecord{At: at, Payload: &record.Payload{Txns: []record.Txn{{Events: []record.Event{{
 				Kind: record.RowInserted, Stream: s.Number, StreamOffset: offset, SchemaVersion: 1, RowID: id, After: row,
 			}}}}}}

@@ -195,9 +195,3 @@ func (w *writer) diverged(format string, args ...any) error {
 	w.c.file.src.suspect(e)
 	return e
 }
-
-// isFault says whether err is one of ours already.
-func isFault(err error) bool {
-	var e *fault.Error
-	return errors.As(err, &e)
-}

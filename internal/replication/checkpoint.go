@@ -133,7 +133,7 @@ func loadCheckpoint(op string, r pebble.Reader, dir string, shard ident.ShardID,
 	if err != nil {
 		return 0, corruptStore(op, dir, err, "the checkpoint of shard %s does not read", shard)
 	}
-	defer it.Close()
+	defer it.Close() //nolint:errcheck // it.Error is looked at below
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {

@@ -211,8 +211,7 @@ func TestAStateMachineThatFailsStopsItsGroupOnly(t *testing.T) {
 		}
 		// Opened again, it replays what the state machine refused.
 		again := &machine{}
-		g, err = s.OpenGroup(GroupOptions{Shard: shard1, Node: node1}, again)
-		if err != nil || again.seen != 1 {
+		if _, err := s.OpenGroup(GroupOptions{Shard: shard1, Node: node1}, again); err != nil || again.seen != 1 {
 			t.Fatalf("%v, %d entries", err, again.seen)
 		}
 		if err := s.Close(); err != nil {
