@@ -2,7 +2,6 @@ package projection
 
 import (
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
