@@ -102,19 +102,30 @@ func (l Limits) apply(db *sqlite3.Conn) {
 
 // guard ends a statement when its caller's context ends or its time is up.
 // It is a context for the driver, which asks Err at every step and every
-// thousand instructions of SQLite. Asking the clock costs as much as a small
-// read, so that it is asked at every sixteenth call only, and the time runs
-// from the first of these.
+// thousand instructions of SQLite. Asking the clock costs as much as a step of
+// a small read, so that a read of one row never does; from then on the clock
+// is asked at each call as long as calls are far apart, and seldom when they
+// are not. The time runs from when it is asked first.
 type guard struct {
 	parent   context.Context
 	timeout  time.Duration
 	deadline time.Time
-	calls    uint32
-	err      error
+	// calls counts the calls, look is the one that asks the clock next, seen
+	// is what it said last, stride how many calls lie between.
+	calls, look, stride uint32
+	seen                time.Time
+	err                 error
 }
 
+const (
+	firstLook  = 3
+	longStride = 16
+	// farApart is when calls are so far apart that asking costs nothing.
+	farApart = 50 * time.Microsecond
+)
+
 func (g *guard) start(ctx context.Context, timeout time.Duration) {
-	*g = guard{parent: ctx, timeout: timeout}
+	*g = guard{parent: ctx, timeout: timeout, look: firstLook}
 }
 
 // Err implements [context.Context].
@@ -125,15 +136,24 @@ func (g *guard) Err() error {
 	if g.err = g.parent.Err(); g.err != nil {
 		return g.err
 	}
-	if g.calls++; g.calls%16 == 0 {
-		now := time.Now()
-		if g.deadline.IsZero() {
-			g.deadline = now.Add(g.timeout)
-		} else if now.After(g.deadline) {
-			g.err = context.DeadlineExceeded
-		}
+	if g.calls++; g.calls >= g.look {
+		g.ask(time.Now())
 	}
 	return g.err
+}
+
+// ask compares the clock with the deadline and says when to do so next.
+func (g *guard) ask(now time.Time) {
+	switch {
+	case g.deadline.IsZero():
+		g.deadline = now.Add(g.timeout)
+	case now.After(g.deadline):
+		g.err = context.DeadlineExceeded
+	}
+	if g.stride = min(2*g.stride, longStride); now.Sub(g.seen) > farApart*time.Duration(max(1, g.stride)) {
+		g.stride = 1
+	}
+	g.seen, g.look = now, g.calls+g.stride
 }
 
 // Deadline implements [context.Context].

@@ -11,6 +11,9 @@ import (
 // methods return is a copy.
 type Row struct {
 	stmt *sqlite3.Stmt
+	// rows is the result that the row belongs to; nil inside a group, which
+	// looks after breakdowns itself.
+	rows *Rows
 	// left is how many more bytes of result may be taken.
 	left          int64
 	names, types  []string
@@ -26,12 +29,40 @@ func (r *Row) Len() int {
 	return r.width
 }
 
-// Columns returns the columns' names. Not to be changed.
-func (r *Row) Columns() []string {
+// protect is deferred where reading a row can make SQLite allocate memory, or
+// meet a name that is too long: what breaks down then is the result, not the
+// process. Next returns false from now on, and Err says why.
+func (r *Row) protect() {
+	if r.rows == nil {
+		return
+	}
+	if p := recover(); p != nil {
+		r.rows.err, r.rows.done = r.rows.r.c.brokeDown("sql", p), true
+	}
+}
+
+// notTooLong reads a column's name or type; one of over a million bytes, such
+// as the text of a long expression, is "".
+func notTooLong(read func(int) string, i int) (name string) {
+	defer func() {
+		if p := recover(); p != nil {
+			if e, ok := p.(error); !ok || e.Error() != noEnd {
+				panic(p)
+			}
+		}
+	}()
+	return read(i)
+}
+
+// Columns returns the columns' names, "" for one of over a million bytes. Not
+// to be changed.
+func (r *Row) Columns() (names []string) {
 	if r.names == nil && r.stmt != nil {
 		r.names = make([]string, r.Len())
+		names = r.names
+		defer r.protect()
 		for i := range r.names {
-			r.names[i] = r.stmt.ColumnName(i)
+			r.names[i] = notTooLong(r.stmt.ColumnName, i)
 		}
 	}
 	return r.names
@@ -39,18 +70,21 @@ func (r *Row) Columns() []string {
 
 // DeclTypes returns the declared types of the columns: "" for one that is not
 // simply a column of a table. Not to be changed.
-func (r *Row) DeclTypes() []string {
+func (r *Row) DeclTypes() (types []string) {
 	if r.types == nil && r.stmt != nil {
 		r.types = make([]string, r.Len())
+		types = r.types
+		defer r.protect()
 		for i := range r.types {
-			r.types[i] = r.stmt.ColumnDeclType(i)
+			r.types[i] = notTooLong(r.stmt.ColumnDeclType, i)
 		}
 	}
 	return r.types
 }
 
 // Value returns a column as nil, int64, float64, string or []byte.
-func (r *Row) Value(column int) record.Value {
+func (r *Row) Value(column int) (v record.Value) {
+	defer r.protect()
 	v, size := columnValue(r.stmt, column)
 	r.left -= int64(size) + valueBytes
 	return v
@@ -63,15 +97,17 @@ func (r *Row) Int64(column int) int64 { return r.stmt.ColumnInt64(column) }
 func (r *Row) Float64(column int) float64 { return r.stmt.ColumnFloat(column) }
 
 // Text returns a column as text, converted as SQLite does.
-func (r *Row) Text(column int) string {
-	s := r.stmt.ColumnText(column)
+func (r *Row) Text(column int) (s string) {
+	defer r.protect()
+	s = r.stmt.ColumnText(column)
 	r.left -= int64(len(s))
 	return s
 }
 
 // Bytes appends a column to buf, converted to a blob as SQLite does.
-func (r *Row) Bytes(column int, buf []byte) []byte {
-	b := r.stmt.ColumnBlob(column, buf)
+func (r *Row) Bytes(column int, buf []byte) (b []byte) {
+	defer r.protect()
+	b = r.stmt.ColumnBlob(column, buf)
 	r.left -= int64(len(b) - len(buf))
 	return b
 }
@@ -123,7 +159,7 @@ func (rows *Rows) start(sql string, args []any) (err error) {
 		c.release(p)
 		return err
 	}
-	rows.p, rows.stmt = p, p.stmt
+	rows.p, rows.stmt, rows.rows = p, p.stmt, rows
 	rows.r.open = append(rows.r.open, rows)
 	if rows.step() {
 		rows.first = true

@@ -81,6 +81,9 @@ func (d *DB) configure(c *conn, writer bool) error {
 		return c.fail("projection open", "", err)
 	}
 	c.db.HardHeapLimit(d.limits.MaxMemoryBytes - d.limits.MaxMemoryBytes/8)
+	if err := registerFunctions(c); err != nil {
+		return err
+	}
 	if err := attachSystem(c, d); err != nil {
 		return err
 	}

@@ -175,18 +175,28 @@ func messageOf(err error) string {
 // outOfMemory is the driver's panic for an allocation that failed.
 const outOfMemory = "sqlite3: out of memory"
 
+// noEnd is its panic for a name that is longer than it reads.
+const noEnd = "sqlite3: missing NUL terminator"
+
 // protect is deferred around every use of a connection: the driver panics
 // when memory runs out, and a fault inside SQLite's machine surfaces as a
 // panic too. The connection is not used again.
 func (c *conn) protect(op string, errp *error) {
-	p := recover()
-	if p == nil {
-		return
+	if p := recover(); p != nil {
+		*errp = c.brokeDown(op, p)
 	}
+}
+
+// brokeDown is the error of a panic of the driver.
+func (c *conn) brokeDown(op string, p any) error {
 	c.dead = true
-	if e, ok := p.(error); ok && e.Error() == outOfMemory {
-		*errp = fault.New(op, fault.TooLarge, "the statement needs more memory than a connection's %d bytes: sort or return less at a time", c.limits.MaxMemoryBytes).ForTenant(c.tenant)
-		return
+	if e, ok := p.(error); ok {
+		switch e.Error() {
+		case outOfMemory:
+			return fault.New(op, fault.TooLarge, "the statement needs more memory than a connection's %d bytes: sort or return less at a time", c.limits.MaxMemoryBytes).ForTenant(c.tenant)
+		case noEnd:
+			return fault.New(op, fault.TooLarge, "a name in the statement or in its result is longer than a million bytes: give it a shorter one by AS").ForTenant(c.tenant)
+		}
 	}
-	*errp = fault.New(op, fault.Internal, "SQLite broke down: %v", p).ForTenant(c.tenant)
+	return fault.New(op, fault.Internal, "SQLite broke down: %v", p).ForTenant(c.tenant)
 }
