@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/projection"
@@ -20,6 +21,8 @@ type Rows struct {
 	types   []string
 	rows    [][]any
 	at      int
+	// on says that Next moved to a row, so that there is one to look at.
+	on bool
 }
 
 // Query runs one statement and returns its rows: from a snapshot as of the
@@ -58,15 +61,16 @@ func (r *Rows) add(row *projection.Row) error {
 
 // Next moves to the next row; it returns false at the end and on an error.
 func (r *Rows) Next() bool {
-	if r.live != nil {
-		return r.live.Next()
+	switch {
+	case r.live != nil:
+		r.on = r.live.Next()
+	case r.at+1 >= len(r.rows):
+		r.at, r.on = len(r.rows), false
+	default:
+		r.at++
+		r.on = true
 	}
-	if r.at+1 >= len(r.rows) {
-		r.at = len(r.rows)
-		return false
-	}
-	r.at++
-	return true
+	return r.on
 }
 
 // Err returns what ended the rows early, or nil.
@@ -79,6 +83,7 @@ func (r *Rows) Err() error {
 
 // Close lets go of the rows. It may be called more than once.
 func (r *Rows) Close() error {
+	r.on, r.rows = false, nil
 	if r.live != nil {
 		r.live.Close()
 	}
@@ -101,8 +106,13 @@ func (r *Rows) ColumnTypes() []string {
 	return r.types
 }
 
-// Values returns a copy of the row: nil, int64, float64, string or []byte.
+// Values returns a copy of the row: nil, int64, float64, string or []byte. It
+// is nil when there is no row: before Next, and after Next returned false. A
+// value that cannot be read, for want of memory, is nil, and Err says so.
 func (r *Rows) Values() []any {
+	if !r.on {
+		return nil
+	}
 	if r.live != nil {
 		return tenant.Values(&r.live.Row)
 	}
@@ -113,6 +123,9 @@ func (r *Rows) Values() []any {
 // string, []byte, time.Time, any, pointers to these for NULL, or a
 // sql.Scanner.
 func (r *Rows) Scan(dest ...any) error {
+	if !r.on {
+		return fault.New("scan", fault.Invalid, "there is no row: call Next, and look at what it returns")
+	}
 	n := len(r.Columns())
 	if len(dest) != n {
 		return fault.New("scan", fault.Invalid, "the row has %d columns, %d places were given", n, len(dest))
@@ -122,10 +135,18 @@ func (r *Rows) Scan(dest ...any) error {
 			continue
 		}
 		if err := assign(d, r.value(i)); err != nil {
-			return fault.Wrap("scan", fault.Invalid, err, "column %d (%s)", i+1, r.Columns()[i])
+			return errors.Join(r.Err(), fault.Wrap("scan", fault.Invalid, err, "column %d (%s)", i+1, clip(r.Columns()[i])))
 		}
 	}
-	return nil
+	return r.Err()
+}
+
+// clip shortens a name for a message.
+func clip(name string) string {
+	if len(name) > 64 {
+		return strings.ToValidUTF8(name[:64], "") + "…"
+	}
+	return name
 }
 
 func (r *Rows) value(i int) any {
