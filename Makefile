@@ -39,8 +39,8 @@ microbench: ## run the packages' own benchmarks: BENCH=regexp BENCHPKG=./interna
 	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
 
 .PHONY: soak
-soak: ## run the long tests, each for MINUTES=10
-	KIMBERLITE_SOAK_MINUTES='$(MINUTES)' go test -tags soak -run Soak -count=1 -v -p 1 -timeout 0 ./...
+soak: ## kill, cut the power and attack for MINUTES=10, with the race detector
+	KIMBERLITE_SOAK_MINUTES='$(MINUTES)' go test -race -count=1 -v -p 1 -timeout 0 ./internal/torture
 
 .PHONY: fuzz
 fuzz: ## fuzz every decoder for FUZZTIME=20s
