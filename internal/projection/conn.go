@@ -169,7 +169,7 @@ func (c *conn) checkTail(op, tail string) error {
 		c.auth.begin()
 		stmt, rest, err := c.db.Prepare(tail)
 		if stmt != nil || err != nil {
-			_ = stmt.Close() // never run
+			_ = stmt.Close()        // never run
 			_ = c.auth.takeDenied() // of the second statement, which does not count
 			return fault.New(op, fault.Invalid, "more than one statement: give them one at a time").ForTenant(c.tenant)
 		}
