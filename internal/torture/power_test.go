@@ -36,7 +36,7 @@ func losePower(t *testing.T, seed uint64) {
 	}
 	if !all {
 		p.rng.Shuffle(len(p.clones), func(i, j int) { p.clones[i], p.clones[j] = p.clones[j], p.clones[i] })
-		p.clones = p.clones[:min(len(p.clones), 8)]
+		p.clones = p.clones[:min(len(p.clones), 6)]
 	}
 	p.checkAll(t)
 	t.Logf("%d operations acknowledged over %d sync points, %d clones checked: %s", p.l.count(acked), p.points, len(p.clones), p.kinds())
