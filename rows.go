@@ -159,7 +159,7 @@ func (r *Rows) value(i int) any {
 // scanLive takes the short way for the commonest case.
 func scanLive(rows *tenant.Rows, i int, dest any) bool {
 	d, ok := dest.(*string)
-	if !ok || rows.IsNull(i) {
+	if !ok || d == nil || rows.IsNull(i) {
 		return false
 	}
 	*d = rows.Text(i)

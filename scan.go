@@ -12,6 +12,9 @@ import (
 // assign stores a value of SQLite (nil, int64, float64, string, []byte) in
 // what dest points to. It converts where nothing is lost and refuses the rest.
 func assign(dest, v any) error {
+	if p := reflect.ValueOf(dest); p.Kind() == reflect.Pointer && p.IsNil() {
+		return errPlace(dest)
+	}
 	switch d := dest.(type) {
 	case *any:
 		*d = v
@@ -25,9 +28,13 @@ func assign(dest, v any) error {
 	}
 	p := reflect.ValueOf(dest)
 	if p.Kind() != reflect.Pointer || p.IsNil() {
-		return fmt.Errorf("the place must be a pointer that is not nil, not %T", dest)
+		return errPlace(dest)
 	}
 	return assignValue(p.Elem(), v)
+}
+
+func errPlace(dest any) error {
+	return fmt.Errorf("the place must be a pointer that is not nil, not %T", dest)
 }
 
 func assignValue(to reflect.Value, v any) error {
