@@ -171,7 +171,7 @@ func (w *attackWorld) checkBystanders() {
 
 // attackLayout is every file that belongs into a data directory.
 var attackLayout = regexp.MustCompile(`^(node\.toml|LOCK|master\.key|keyring/\d{5}\.keyring` +
-	`|replication/(bounds|LOCK|OPTIONS-\d+|MANIFEST-\d+|marker\.[a-z-]+\.\d+\.[A-Za-z0-9-]+|\d+\.(log|sst))` +
+	`|replication/(bounds|LOCK|wal\.spare|OPTIONS-\d+|MANIFEST-\d+|marker\.[a-z-]+\.\d+\.[A-Za-z0-9-]+|\d+\.(log|sst))` +
 	`|shards/1/tenants/[123]/(projection\.db(\.tmp)?|log/(HEAD|\d{20}\.segment)))$`)
 
 // checkFiles walks the data directory, the working directory and the
