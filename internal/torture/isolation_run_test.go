@@ -78,7 +78,7 @@ func drained(rows *kimberlite.Rows, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer rows.Close() //nolint:errcheck // its error is that of Err
+	defer rows.Close()
 	var b strings.Builder
 	fmt.Fprintln(&b, rows.Columns(), rows.ColumnTypes())
 	for rows.Next() {
