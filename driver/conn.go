@@ -208,7 +208,7 @@ func (r *rows) Next(dest []driver.Value) error {
 			dest[i] = asTime(v)
 		}
 	}
-	return nil
+	return r.r.Err() // a value that could not be read is no NULL
 }
 
 func declaresTime(declared string) bool {
