@@ -77,7 +77,7 @@ func answer(c *conn, call string, args []any) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer s.Close() //nolint:errcheck // its error is that of Step
+	defer s.Close()
 	for i, a := range args {
 		if err := bindValue(s, i+1, a); err != nil {
 			return err.Error()

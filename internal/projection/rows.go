@@ -59,7 +59,7 @@ func notTooLong(read func(int) string, i int) (name string) {
 func (r *Row) Columns() (names []string) {
 	if r.names == nil && r.stmt != nil {
 		r.names = make([]string, r.Len())
-		names = r.names
+		names = r.names //nolint:wastedassign // what is returned when protect ends a panic
 		defer r.protect()
 		for i := range r.names {
 			r.names[i] = notTooLong(r.stmt.ColumnName, i)
@@ -73,7 +73,7 @@ func (r *Row) Columns() (names []string) {
 func (r *Row) DeclTypes() (types []string) {
 	if r.types == nil && r.stmt != nil {
 		r.types = make([]string, r.Len())
-		types = r.types
+		types = r.types //nolint:wastedassign // as in Columns
 		defer r.protect()
 		for i := range r.types {
 			r.types[i] = notTooLong(r.stmt.ColumnDeclType, i)

@@ -139,7 +139,7 @@ func (ld *load) run(stop context.Context, each int) error {
 func (ld *load) writer(stop context.Context, w writerID, each int) error {
 	for range each {
 		if stop.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to stop
 		}
 		n, open := ld.l.next(w)
 		o := derive(ld.seed, opID{w, n})
@@ -260,7 +260,7 @@ func adminID(n int) opID { return opID{writerID{adminTenant, 0}, n} }
 func (ld *load) administrator(stop context.Context, each int) error {
 	for range each {
 		if stop.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to stop
 		}
 		n, _ := ld.l.next(adminID(0).writerID)
 		o := ld.deriveAdmin(n)
