@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -14,9 +15,10 @@ const envWhole = "KIMBERLITE_TORTURE_WHOLE"
 // whole says whether all of a suite runs here. Under the race detector, which
 // makes SQLite an order of magnitude slower, all of it runs in a child without
 // the detector, to which the test fails if that does, and a part of it here.
+// Soaks have the time to run all with the detector.
 func whole(t *testing.T, seed uint64) bool {
 	t.Helper()
-	if !raceEnabled || os.Getenv(envWhole) != "" {
+	if !raceEnabled || os.Getenv(envWhole) != "" || strings.HasPrefix(t.Name(), "TestSoak") {
 		return true
 	}
 	bin, err := childBinary()
@@ -32,8 +34,11 @@ func whole(t *testing.T, seed uint64) bool {
 	return false
 }
 
-// soakUntil returns when a soak ends, for tests that `make soak` runs and
-// nobody else.
+// soaks is how many tests share the minutes of a soak.
+const soaks = 5
+
+// soakUntil returns when this share of a soak ends, for tests that `make soak`
+// runs and nobody else.
 func soakUntil(t *testing.T) time.Time {
 	t.Helper()
 	s := os.Getenv("KIMBERLITE_SOAK_MINUTES")
@@ -44,7 +49,7 @@ func soakUntil(t *testing.T) time.Time {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return time.Now().Add(time.Duration(minutes * float64(time.Minute)))
+	return time.Now().Add(time.Duration(minutes * float64(time.Minute) / soaks))
 }
 
 // soak repeats a test with one seed after another.
