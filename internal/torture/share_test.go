@@ -56,7 +56,8 @@ func soakUntil(t *testing.T) time.Time {
 func soak(t *testing.T, test func(t *testing.T, seed uint64)) {
 	end := soakUntil(t)
 	for seed := seedOf(t); time.Now().Before(end) && !t.Failed(); seed += 1000 {
-		test(t, seed)
+		// A test of its own, so that its parallel parts end before the next.
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { test(t, seed) })
 	}
 }
 
