@@ -159,13 +159,13 @@ func (w *attackWorld) fillVictim() {
 	w.t.Helper()
 	s := w.secrets
 	ctx := context.Background()
-	w.must(w.victim, fmt.Sprintf(`CREATE TABLE %s(id INTEGER PRIMARY KEY, %s TEXT UNIQUE DEFAULT '%s', doc BLOB)`, s.table, s.column, s.value))
+	w.must(w.victim, fmt.Sprintf(`CREATE TABLE %s(id INTEGER PRIMARY KEY, %s TEXT UNIQUE DEFAULT '%s', doc TEXT)`, s.table, s.column, s.value))
 	w.must(w.victim, fmt.Sprintf(`CREATE INDEX %s ON %s(%s)`, s.index, s.table, s.column))
 	w.must(w.victim, fmt.Sprintf(`CREATE VIEW %s AS SELECT %s FROM %s`, s.view, s.column, s.table))
 	w.must(w.victim, fmt.Sprintf(`CREATE TRIGGER %s AFTER DELETE ON %s BEGIN SELECT '%s'; END`, s.trigger, s.table, s.value))
-	rows := make([][]any, 0, 300)
-	for i := range 300 {
-		rows = append(rows, []any{fmt.Sprintf("%s-%d", s.value, i), []byte(strings.Repeat(s.value, 20))})
+	rows := make([][]any, 0, 12)
+	for i := range cap(rows) {
+		rows = append(rows, []any{fmt.Sprintf("%s-%d", s.value, i), strings.Repeat(s.value, 80)})
 	}
 	if _, err := w.victim.ExecBatch(ctx, fmt.Sprintf(`INSERT INTO %s(%s, doc) VALUES (?, ?)`, s.table, s.column), rows); err != nil {
 		w.t.Fatal(err)
@@ -177,7 +177,7 @@ func (w *attackWorld) fillVictim() {
 		if _, err := w.victim.CreateStream(ctx, name); err != nil {
 			w.t.Fatal(err)
 		}
-		for range 10 {
+		for range 3 {
 			m := kimberlite.Message{ContentType: "text/" + s.content, Data: []byte(s.message)}
 			if _, err := w.victim.Append(ctx, name, m, m); err != nil {
 				w.t.Fatal(err)
@@ -224,12 +224,11 @@ func (w *attackWorld) lookAtVictim() victimState {
 	}
 	h := sha256.New()
 	for _, info := range list {
-		fmt.Fprintf(h, "%v\n", info)
-		events, next, err := w.victim.Read(ctx, info.Name, kimberlite.NewOffset(0), 0)
+		events, err := everything(ctx, w.victim, info.Name, 0, 0)
 		if err != nil {
 			w.t.Fatalf("the victim's stream: %v", err)
 		}
-		fmt.Fprintf(h, "%v %v\n", events, next)
+		fmt.Fprintln(h, info, events)
 	}
 	h.Sum(v.streams[:0])
 	if v.info, err = w.victim.Info(); err != nil {
