@@ -163,9 +163,10 @@ func (x *faulted) probe(n *node.Node, stops bool) {
 	defer cancel()
 	calls := map[string]func(h *tenant.Tenant) error{
 		"exec": func(h *tenant.Tenant) error {
+			stopped := stops || n.Shard().Err() != nil
 			_, err := h.Exec(ctx, tenant.Request{}, "UPDATE account SET balance = balance", nil)
-			if err == nil && (stops || n.Shard().Err() != nil) {
-				return errors.New("a write was acknowledged after the shard must have stopped")
+			if err == nil && stopped {
+				return errors.New("a write was acknowledged after the shard had to stop")
 			}
 			return err
 		},
