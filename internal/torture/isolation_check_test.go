@@ -190,8 +190,10 @@ func (w *attackWorld) checkFiles() {
 		}
 	}
 	for _, pattern := range []string{"/tmp/*k2leak*", "/var/tmp/*k2leak*", "/dev/shm/*k2leak*", filepath.Join(w.dir, "..", "*k2leak*")} {
-		if found, _ := filepath.Glob(pattern); len(found) > 0 {
-			w.t.Errorf("files have appeared: %v", found)
+		found, _ := filepath.Glob(pattern)
+		for _, name := range found {
+			w.t.Errorf("file %s has appeared", name)
+			_ = os.Remove(name)
 		}
 	}
 	if w.files == nil {
