@@ -167,6 +167,9 @@ func (rt *Runtime) catchUp(ctx context.Context) error {
 	}
 	for skip || applied.Next.Before(end.Next) {
 		raws, next, err := rt.log.Read(cursor, replayBatch)
+		if err != nil && skip && rt.wholeUpTo(cursor) {
+			return fault.New("open", fault.Corruption, "the projection of tenant %s stands where its log has no record", rt.id)
+		}
 		if err != nil {
 			return &logDamage{err}
 		}
@@ -190,6 +193,23 @@ func (rt *Runtime) catchUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// wholeUpTo says whether the log can be read from the start of a cursor's
+// segment up to the cursor's offset: if so, a cursor that does not read is
+// another log's, and the log is not damaged.
+func (rt *Runtime) wholeUpTo(end tenantlog.Cursor) bool {
+	at := tenantlog.Cursor{Offset: end.Segment, Segment: end.Segment, Byte: record.SegmentHeaderBytes}
+	for {
+		raws, next, err := rt.log.Read(at, replayBatch)
+		if err != nil {
+			return false
+		}
+		if len(raws) == 0 || end.Offset.Before(next.Offset) {
+			return true
+		}
+		at = next
+	}
 }
 
 func (rt *Runtime) checkLink(raw tenantlog.Raw, want record.Hash) error {
