@@ -44,6 +44,7 @@ func replace(t *testing.T, fsys, from disk.FS, path string) {
 func TestMovedAndOlderFilesNeverGiveWrongRows(t *testing.T) {
 	s := atRest(t, 12)
 	older := s.copy()
+	forked := s.fork(t)
 	n := open(t, s.config(s.mem))
 	s.work(t, n, 6)
 	rotate(t, n)
@@ -54,7 +55,7 @@ func TestMovedAndOlderFilesNeverGiveWrongRows(t *testing.T) {
 	for name, m := range moves() {
 		t.Run(name, func(t *testing.T) {
 			mem := s.copy()
-			m.harm(t, mem, older)
+			m.harm(t, mem, copies{older, forked})
 			found := verified(mem, dataDir)
 			if m.verifies && found != nil {
 				t.Errorf("the verifier: %v", found)
@@ -79,9 +80,37 @@ func rotate(t *testing.T, n *node.Node) {
 	}
 }
 
+// copies are data directories of the same tenants under the same keys.
+type copies struct {
+	// older is from earlier, forked went another way from there.
+	older, forked *disk.Mem
+}
+
+// fork returns a copy that goes on with other operations.
+func (s *still) fork(t *testing.T) *disk.Mem {
+	t.Helper()
+	other := &still{mem: s.copy(), key: s.key, seed: s.seed + 1, l: s.l.copy()}
+	n := open(t, other.config(other.mem))
+	for id := uint64(1); id <= flipTenants; id++ {
+		h, err := n.Tenants().Tenant(ident.MustTenantID(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			if _, err := h.Exec(context.Background(), tenant.Request{}, "INSERT INTO line VALUES (99, ?, 0)", []any{i}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := closeNode(n); err != nil {
+		t.Fatal(err)
+	}
+	return other.mem
+}
+
 // move is something done to the files at rest.
 type move struct {
-	harm func(t *testing.T, mem, older *disk.Mem)
+	harm func(t *testing.T, mem *disk.Mem, c copies)
 	// verifies says that the verifier has nothing to say: the logs are whole.
 	verifies bool
 	// reads says that both tenants have all their rows, and one can be rebuilt.
@@ -93,56 +122,62 @@ type move struct {
 func moves() map[string]move {
 	corrupt := []fault.Kind{fault.Corruption}
 	return map[string]move{
-		"projections swapped": {reads: true, verifies: true, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"projections swapped": {reads: true, verifies: true, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			swap(t, mem, tenantPath(1, "projection.db"), tenantPath(2, "projection.db"))
 		}},
-		"an older projection": {reads: true, verifies: true, harm: func(t *testing.T, mem, older *disk.Mem) {
-			replace(t, mem, older, tenantPath(1, "projection.db"))
+		"an older projection": {reads: true, verifies: true, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.older, tenantPath(1, "projection.db"))
 		}},
-		"no projection": {reads: true, verifies: true, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"a projection of another history": {reads: true, verifies: true, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.forked, tenantPath(1, "projection.db"))
+		}},
+		"a log of another history": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.forked, tenantPath(1, "log"))
+		}},
+		"no projection": {reads: true, verifies: true, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			if err := mem.Remove(tenantPath(1, "projection.db")); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		"a projection newer than its log": {refused: corrupt, harm: func(t *testing.T, mem, older *disk.Mem) {
-			replace(t, mem, older, tenantPath(1, "log"))
+		"a projection newer than its log": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.older, tenantPath(1, "log"))
 		}},
-		"logs swapped": {refused: corrupt, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"logs swapped": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			swap(t, mem, tenantPath(1, "log"), tenantPath(2, "log"))
 		}},
-		"tenants swapped": {refused: corrupt, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"tenants swapped": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			swap(t, mem, tenantPath(1), tenantPath(2))
 		}},
-		"a segment of another tenant": {refused: corrupt, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"a segment of another tenant": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			first := "00000000000000000000.segment"
 			replaceFile(t, mem, tenantPath(1, "log", first), tenantPath(2, "log", first))
 		}},
-		"an older tenant": {refused: corrupt, harm: func(t *testing.T, mem, older *disk.Mem) {
-			replace(t, mem, older, tenantPath(1))
+		"an older tenant": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.older, tenantPath(1))
 		}},
-		"no log": {refused: corrupt, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"no log": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			if err := mem.RemoveAll(tenantPath(1, "log")); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		"no tenant": {refused: corrupt, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"no tenant": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			if err := mem.RemoveAll(tenantPath(1)); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		"an older head": {reads: true, verifies: true, harm: func(t *testing.T, mem, older *disk.Mem) {
-			replace(t, mem, older, tenantPath(1, "log", "HEAD"))
+		"an older head": {reads: true, verifies: true, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.older, tenantPath(1, "log", "HEAD"))
 		}},
-		"heads swapped": {reads: true, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"heads swapped": {reads: true, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			swap(t, mem, tenantPath(1, "log", "HEAD"), tenantPath(2, "log", "HEAD"))
 		}},
-		"an older keyring": {verifies: true, refused: []fault.Kind{fault.KeyUnavailable, fault.KeyInvalid, fault.Corruption}, harm: func(t *testing.T, mem, older *disk.Mem) {
-			replace(t, mem, older, dataDir+"/keyring")
+		"an older keyring": {verifies: true, refused: []fault.Kind{fault.KeyUnavailable, fault.KeyInvalid, fault.Corruption}, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.older, dataDir+"/keyring")
 		}},
-		"an older replicated log": {refused: []fault.Kind{fault.Corruption, fault.KeyUnavailable}, harm: func(t *testing.T, mem, older *disk.Mem) {
-			replace(t, mem, older, dataDir+"/replication")
+		"an older replicated log": {refused: []fault.Kind{fault.Corruption, fault.KeyUnavailable}, harm: func(t *testing.T, mem *disk.Mem, c copies) {
+			replace(t, mem, c.older, dataDir+"/replication")
 		}},
-		"no replicated log": {refused: corrupt, harm: func(t *testing.T, mem, _ *disk.Mem) {
+		"no replicated log": {refused: corrupt, harm: func(t *testing.T, mem *disk.Mem, _ copies) {
 			if err := mem.RemoveAll(dataDir + "/replication"); err != nil {
 				t.Fatal(err)
 			}
