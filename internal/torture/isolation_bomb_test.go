@@ -143,7 +143,8 @@ func columns(n int) string {
 }
 
 // TestNoStatementTakesMoreThanItsShare runs each bomb once, as a reader and as
-// a writer in turn: it must end in its time, with a clear error.
+// a writer in turn: it must end in its time, with a clear error. Those that go
+// off when their result is looked at are read.
 func TestNoStatementTakesMoreThanItsShare(t *testing.T) {
 	w := newAttackWorld(t, 300*time.Millisecond, 3)
 	for i, a := range bombs() {
@@ -152,6 +153,9 @@ func TestNoStatementTakesMoreThanItsShare(t *testing.T) {
 		}
 		w.attack(a.name, a.want, func(ctx context.Context) (string, error) {
 			w.said = a.sql
+			if strings.HasPrefix(a.name, "a row") || strings.HasPrefix(a.name, "a column") {
+				i = 0
+			}
 			return attackWays[i%2].run(ctx, w.attacker, a.sql, a.args)
 		})
 	}
