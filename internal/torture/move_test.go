@@ -326,3 +326,47 @@ func (s *still) mended(t *testing.T, mem *disk.Mem) {
 		t.Error(err)
 	}
 }
+
+// TestAProjectionOfAnotherHistoryIsRebuilt gives a tenant a projection that
+// was made, under its own keys, from a log that went another way: with records
+// of the same lengths in the same places, or with more of them.
+func TestAProjectionOfAnotherHistoryIsRebuilt(t *testing.T) {
+	s := atRest(t, 5)
+	histories := map[string]*disk.Mem{}
+	for _, way := range []string{"aaa", "bbb", "bbbb"} {
+		mem := s.copy()
+		n := open(t, s.config(mem))
+		h, err := n.Tenants().Tenant(ident.MustTenantID(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range way {
+			if _, err := h.Exec(context.Background(), tenant.Request{}, "INSERT INTO line VALUES (?, 0, 0)", []any{int(way[0])}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := closeNode(n); err != nil {
+			t.Fatal(err)
+		}
+		histories[way] = mem
+	}
+	for _, other := range []string{"bbb", "bbbb"} {
+		mem := histories["aaa"].CrashClone(nil)
+		replace(t, mem, histories[other], tenantPath(1, "projection.db"))
+		n := open(t, s.config(mem))
+		h, err := n.Tenants().Tenant(ident.MustTenantID(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := map[int]int{}
+		if err := each(context.Background(), h, "SELECT writer, 0, 0 FROM line WHERE writer >= 50", func(w, _, _ int) { rows[w]++ }); err != nil {
+			t.Errorf("%s: %v", other, err)
+		}
+		if rows['a'] != 3 || rows['b'] != 0 {
+			t.Errorf("%s: rows of the own history %d, of the other %d", other, rows['a'], rows['b'])
+		}
+		if err := closeNode(n); err != nil {
+			t.Error(err)
+		}
+	}
+}
