@@ -42,17 +42,24 @@ func registerFunctions(c *conn) error {
 }
 
 // texts returns the arguments as text, without copying; false says that one is
-// NULL. Converting one can move the others, so that all are converted first.
+// NULL. Converting one can move the others, so that they are asked again then.
 func texts(arg []sqlite3.Value) ([3][]byte, bool) {
 	var all [3][]byte
-	for _, a := range arg {
-		if a.Type() == sqlite3.NULL {
-			return all, false
-		}
-		a.RawText()
-	}
+	converted := false
 	for i, a := range arg {
+		switch a.Type() {
+		case sqlite3.NULL:
+			return all, false
+		case sqlite3.TEXT:
+		default:
+			converted = true
+		}
 		all[i] = a.RawText()
+	}
+	if converted {
+		for i, a := range arg {
+			all[i] = a.RawText()
+		}
 	}
 	return all, true
 }
