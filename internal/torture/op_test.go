@@ -10,7 +10,6 @@ import (
 	"kimberlite/internal/ident"
 	"kimberlite/internal/node"
 	"kimberlite/internal/projection"
-	"kimberlite/internal/record"
 	"kimberlite/internal/tenant"
 )
 
@@ -237,5 +236,3 @@ func (o op) transfer(ctx context.Context, tx *tenant.Tx) error {
 	}
 	return nil
 }
-
-var _ = record.Result{}
