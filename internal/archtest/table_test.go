@@ -12,14 +12,20 @@ type tier struct {
 // listed and not there yet is fine.
 var tiers = []tier{
 	{"tests", []string{"internal/archtest", "internal/torture"}},
-	{"doors", []string{"cmd/kimberlite", "internal/demo", "internal/bench", "driver", ""}},
+	{"program", []string{"cmd/kimberlite", "internal/demo", "internal/bench"}},
+	{"server", []string{"internal/server"}},
+	{"doors", []string{"internal/pgwire", "internal/rpc", "internal/telemetry", "driver", "client", ""}},
+	{"access", []string{"internal/access"}},
 	{"node", []string{"internal/node", "internal/verify"}},
 	{"tenant", []string{"internal/tenant", "internal/shard"}},
 	{"I/O", []string{
 		"internal/tenantlog", "internal/projection", "internal/pagestore",
 		"internal/keyring", "internal/kms", "internal/replication",
 	}},
-	{"pure", []string{"internal/record", "internal/quota", "internal/quantity"}},
+	{"pure", []string{
+		"internal/dialect", "internal/pgcatalog", "internal/sqlfunc", "internal/schema", "internal/sqltype",
+		"internal/credential", "internal/record", "internal/quota", "internal/quantity", "gen/kimberlite/v1", "gen/kimberlite/v1/kimberlitev1connect",
+	}},
 	{"ground", []string{"internal/seal", "internal/disk", "internal/fault", "internal/clock", "internal/ident"}},
 }
 
@@ -35,7 +41,16 @@ var dependencies = []dependency{
 	{"github.com/ncruces/go-sqlite3", []string{"internal/projection"}},
 	{"go.etcd.io/raft/v3", []string{"internal/replication"}},
 	{"github.com/cockroachdb/pebble/v2", []string{"internal/replication"}},
-	{"google.golang.org/protobuf", []string{"internal/replication"}},
+	{"google.golang.org/protobuf", []string{"internal/replication", "internal/rpc", "client", "gen/kimberlite/v1", "gen/kimberlite/v1/kimberlitev1connect"}},
+	{"google.golang.org/genproto", []string{"internal/rpc", "client"}},
+	{"connectrpc.com/connect", []string{"internal/rpc", "client", "gen/kimberlite/v1/kimberlitev1connect"}},
+	{"connectrpc.com/grpchealth", []string{"internal/rpc"}},
+	{"connectrpc.com/grpcreflect", []string{"internal/rpc"}},
+	{"github.com/jackc/pgx/v5", []string{"internal/pgwire", "internal/bench", "internal/torture"}},
+	{"github.com/xdg-go/scram", []string{"internal/credential"}},
+	{"github.com/prometheus/client_golang", []string{"internal/telemetry"}},
+	{"github.com/prometheus/common", []string{"internal/telemetry", "internal/server"}},
+	{"go.opentelemetry.io/otel", []string{"internal/telemetry"}},
 	{"github.com/spf13/cobra", []string{"cmd/kimberlite"}},
 	{"github.com/spf13/pflag", []string{"cmd/kimberlite"}},
 	{"github.com/schollz/progressbar/v3", []string{"cmd/kimberlite"}},
