@@ -32,9 +32,18 @@ type Error struct {
 	Err error
 	// Quota holds the numbers of a refused quota, or nil.
 	Quota *Quota
-	// File and Position name the place of a Corruption; File is "" otherwise.
+	// File and Position name the place of a Corruption, Position being the
+	// byte in File. Without a File, Position is the 1-based character in the
+	// client's text that the error is about; 0 says that it is not known.
 	File     string
 	Position int64
+	// State is a more specific SQLSTATE than the kind's, or "".
+	State string
+	// Hint says what the client could do instead, or "".
+	Hint string
+	// Table, Column and Constraint name what a refused row broke, where it is
+	// known; "" otherwise. They are names of the tenant's schema, never data.
+	Table, Column, Constraint string
 }
 
 // Quota is what a refused quota says of itself.
