@@ -19,6 +19,8 @@ import (
 const (
 	envData      = "KIMBERLITE_DATA"
 	envServer    = "KIMBERLITE_SERVER"
+	envToken     = "KIMBERLITE_TOKEN"
+	envCA        = "KIMBERLITE_CA"
 	envMasterKey = "KIMBERLITE_MASTER_KEY"
 )
 
@@ -38,8 +40,9 @@ type app struct {
 
 // globals are the flags of every verb.
 type globals struct {
-	data, server, masterKey string
-	json, verbose           bool
+	data, masterKey   string
+	server, token, ca string
+	json, verbose     bool
 }
 
 const rootLong = `Kimberlite is a compliance-first, multi-tenant database: every tenant has its
@@ -80,13 +83,15 @@ func newRoot(a *app) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	f := root.PersistentFlags()
 	f.StringVar(&a.global.data, "data", "", "data directory (or "+envData+")")
-	f.StringVar(&a.global.server, "server", "", "URL of a running node (or "+envServer+"); not there yet")
+	f.StringVar(&a.global.server, "server", "", "URL of a running node, such as https://127.0.0.1:7443 (or "+envServer+")")
+	f.StringVar(&a.global.token, "token", "", "with --server: the secret of a credential (better "+envToken+", which others cannot see)")
+	f.StringVar(&a.global.ca, "ca", "", "with --server: PEM file of the certificates to trust (or "+envCA+")")
 	f.StringVar(&a.global.masterKey, "master-key", "", "URL of the master key, such as file:///etc/kimberlite/master.key (or "+envMasterKey+")")
 	f.BoolVar(&a.global.json, "json", false, "print JSON: one document, or JSON Lines for streams; errors too")
 	f.BoolVar(&a.global.verbose, "verbose", false, "log what the database does to stderr")
 	root.AddCommand(
 		demoCommand(a), tenantCommand(a), sqlCommand(a), loadCommand(a), streamCommand(a),
-		keyCommand(a), verifyCommand(a), benchCommand(a), completionCommand(a), versionCommand(a),
+		keyCommand(a), contextCommand(a), verifyCommand(a), benchCommand(a), completionCommand(a), versionCommand(a),
 	)
 	return root
 }
@@ -95,9 +100,6 @@ func newRoot(a *app) *cobra.Command {
 func (a *app) verb(c *cobra.Command, run func(ctx context.Context, args []string) error) *cobra.Command {
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		a.ran = true
-		if a.global.server != "" {
-			return errServer()
-		}
 		return run(cmd.Context(), args)
 	}
 	return c
@@ -175,14 +177,14 @@ func (a *app) flagOrEnv(flag, name string) string {
 
 // dataDir returns the data directory that was named.
 func (a *app) dataDir() (string, error) {
-	if a.env(envServer) != "" {
+	t, err := a.target()
+	if err != nil {
+		return "", err
+	}
+	if t.server != "" {
 		return "", errServer()
 	}
-	dir := a.flagOrEnv(a.global.data, envData)
-	if dir == "" {
-		return "", fault.New("", fault.Invalid, "no data directory was named: give --data DIR or set %s", envData)
-	}
-	return dir, nil
+	return t.data, nil
 }
 
 func (a *app) options(mustExist bool) kimberlite.Options {
