@@ -55,7 +55,7 @@ var dependencies = []dependency{
 	{"github.com/spf13/pflag", []string{"cmd/kimberlite"}},
 	{"github.com/schollz/progressbar/v3", []string{"cmd/kimberlite"}},
 	{"golang.org/x/term", []string{"cmd/kimberlite"}},
-	{"github.com/pelletier/go-toml/v2", []string{"cmd/kimberlite", "internal/node"}},
+	{"github.com/pelletier/go-toml/v2", []string{"cmd/kimberlite", "internal/node", "internal/server"}},
 	{"golang.org/x/sync", nil},
 	{"golang.org/x/sys", nil},
 
