@@ -46,7 +46,7 @@ var dependencies = []dependency{
 	{"connectrpc.com/connect", []string{"internal/rpc", "client", "gen/kimberlite/v1/kimberlitev1connect"}},
 	{"connectrpc.com/grpchealth", []string{"internal/rpc"}},
 	{"connectrpc.com/grpcreflect", []string{"internal/rpc"}},
-	{"github.com/jackc/pgx/v5", []string{"internal/pgwire", "internal/bench", "internal/torture"}},
+	{"github.com/jackc/pgx/v5", []string{"internal/pgwire", "internal/servertest", "internal/bench", "internal/torture"}},
 	{"github.com/xdg-go/scram", []string{"internal/credential"}},
 	{"github.com/prometheus/client_golang", []string{"internal/telemetry"}},
 	{"github.com/prometheus/common", []string{"internal/telemetry", "internal/server"}},

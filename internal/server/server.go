@@ -1,0 +1,2 @@
+// Package server makes a running server of a configuration.
+package server
