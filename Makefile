@@ -46,6 +46,10 @@ soak: ## kill, cut the power and attack for MINUTES=10, with the race detector
 fuzz: ## fuzz every decoder for FUZZTIME=20s
 	scripts/fuzz.sh '$(FUZZTIME)'
 
+.PHONY: generate
+generate: ## make gen/ from proto/, with the compiler and plugins of tools/proto
+	scripts/generate.sh
+
 .PHONY: fmt
 fmt: ## format the Go files
 	gofmt -s -w $$(git ls-files --cached --others --exclude-standard '*.go')

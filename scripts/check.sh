@@ -21,6 +21,9 @@ go vet ./...
 step golangci-lint
 go tool -modfile=tools/go.mod golangci-lint run --timeout 10m ./...
 
+step 'gen/ is what proto/ makes'
+scripts/generate.sh -check
+
 step govulncheck
 scripts/vulncheck.sh
 
