@@ -15,10 +15,9 @@ case ${1:-} in
 -check)
   made=$(mktemp -d)
   trap 'rm -rf "$made"' EXIT
-  sed "s|\.\./gen|$made|" proto/buf.gen.yaml >"$made/buf.gen.yaml"
+  sed "s|\.\./gen|$made/gen|" proto/buf.gen.yaml >"$made/buf.gen.yaml"
   (cd proto && buf generate --template "$made/buf.gen.yaml")
-  rm "$made/buf.gen.yaml"
-  diff -r "$made" gen || { echo "gen/ is not what proto/ makes: run 'make generate'" >&2; exit 1; }
+  diff -r "$made/gen" gen || { echo "gen/ is not what proto/ makes: run 'make generate'" >&2; exit 1; }
   ;;
 *) (cd proto && buf generate) ;;
 esac
