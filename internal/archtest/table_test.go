@@ -11,7 +11,7 @@ type tier struct {
 // the test: decide where it belongs before it grows imports. One that is
 // listed and not there yet is fine.
 var tiers = []tier{
-	{"tests", []string{"internal/archtest", "internal/torture", "internal/clienttest", "internal/testbed"}},
+	{"tests", []string{"internal/archtest", "internal/torture", "internal/clienttest", "internal/servertest", "internal/testbed"}},
 	{"program", []string{"cmd/kimberlite", "internal/demo", "internal/bench"}},
 	{"server", []string{"internal/server"}},
 	{"doors", []string{"internal/pgwire", "internal/rpc", "internal/telemetry", "driver", "client", ""}},
@@ -24,7 +24,7 @@ var tiers = []tier{
 	}},
 	{"pure", []string{
 		"internal/dialect", "internal/pgcatalog", "internal/sqlfunc", "internal/schema", "internal/sqltype",
-		"internal/credential", "internal/record", "internal/quota", "internal/quantity", "gen/kimberlite/v1", "gen/kimberlite/v1/kimberlitev1connect",
+		"internal/credential", "internal/audit", "internal/record", "internal/quota", "internal/quantity", "gen/kimberlite/v1", "gen/kimberlite/v1/kimberlitev1connect",
 	}},
 	{"ground", []string{"internal/seal", "internal/disk", "internal/fault", "internal/clock", "internal/ident"}},
 }
@@ -82,11 +82,11 @@ type ban struct {
 // stateless are the packages whose answers depend on their arguments alone.
 var stateless = []string{
 	"internal/record", "internal/quota", "internal/quantity",
-	"internal/ident", "internal/fault", "internal/seal",
+	"internal/ident", "internal/fault", "internal/seal", "internal/credential", "internal/audit",
 }
 
 // pure are those of the pure tier, which do no I/O and draw no randomness.
-var pure = []string{"internal/record", "internal/quota", "internal/quantity"}
+var pure = []string{"internal/record", "internal/quota", "internal/quantity", "internal/credential", "internal/audit"}
 
 // seeded are those that want the same numbers again from the same seed.
 var seeded = []string{"internal/bench", "internal/demo", "internal/disk"}
