@@ -11,6 +11,12 @@ import (
 	"kimberlite/internal/fault"
 )
 
+// keyTenant is a tenant's keys.
+type keyTenant interface {
+	keyStatus(ctx context.Context) (kimberlite.KeyStatus, error)
+	RotateKey(ctx context.Context, level kimberlite.KeyLevel) error
+}
+
 func keyCommand(a *app) *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "key",
@@ -46,8 +52,8 @@ func keyStatusCommand(a *app) *cobra.Command {
 	}
 	tenantFlag(c, &tenant)
 	return a.verb(c, func(ctx context.Context, _ []string) error {
-		return a.withTenant(ctx, tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
-			s, err := t.KeyStatus()
+		return a.onTenant(ctx, tenant, func(_ backend, t tenantHandle) error {
+			s, err := t.keyStatus(ctx)
 			if err != nil {
 				return err
 			}
@@ -101,15 +107,15 @@ again, and the old KEK is destroyed. Nothing is re-encrypted.`,
 		default:
 			return fault.New("key rotate", fault.Invalid, "level %q: want dek or kek", level)
 		}
-		return a.withTenant(ctx, tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+		return a.onTenant(ctx, tenant, func(_ backend, t tenantHandle) error {
 			return a.rotate(ctx, t, kimberlite.KeyLevel(level))
 		})
 	})
 }
 
-func (a *app) rotate(ctx context.Context, t *kimberlite.Tenant, level kimberlite.KeyLevel) error {
+func (a *app) rotate(ctx context.Context, t tenantHandle, level kimberlite.KeyLevel) error {
 	generation := func() (uint32, error) {
-		s, err := t.KeyStatus()
+		s, err := t.keyStatus(ctx)
 		if level == kimberlite.LevelKEK {
 			return s.KEK.Uint32(), err
 		}

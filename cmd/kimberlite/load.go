@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kimberlite"
 	"kimberlite/internal/fault"
 )
 
@@ -86,7 +85,7 @@ func (a *app) load(ctx context.Context, flags *loadFlags, delimiter rune) (err e
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
 	// The tenant is looked for before a large file is read.
-	return a.withTenant(ctx, flags.tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+	return a.onTenant(ctx, flags.tenant, func(_ backend, t tenantHandle) error {
 		if err := a.checkSource(ctx, src, flags, delimiter); err != nil {
 			return err
 		}
@@ -170,18 +169,27 @@ func checkPrimaryKey(columns, key []string) error {
 }
 
 // checkTarget makes sure that the table is there, or is not with --create.
-func checkTarget(ctx context.Context, t *kimberlite.Tenant, flags *loadFlags) error {
-	var n int64
-	err := t.QueryRow(ctx, "SELECT count(*) FROM sqlite_master WHERE type IN ('table','view') AND name = ? COLLATE NOCASE", flags.table).Scan(&n)
+func checkTarget(ctx context.Context, t tenantHandle, flags *loadFlags) error {
+	there, err := hasTable(ctx, t, flags.table)
 	switch {
 	case err != nil:
 		return err
-	case n > 0 && flags.create:
+	case there && flags.create:
 		return fault.New("load", fault.AlreadyExists, "the table %q exists already: leave --create out to add to it", printable(flags.table)).ForTenant(t.ID())
-	case n == 0 && !flags.create:
+	case !there && !flags.create:
 		return fault.New("load", fault.NotFound, "there is no table %q: --create makes it", printable(flags.table)).ForTenant(t.ID())
 	}
 	return nil
+}
+
+// hasTable says whether there is a table or view of a name.
+func hasTable(ctx context.Context, t sqlTenant, name string) (bool, error) {
+	rows, err := t.query(ctx, "SELECT 1 FROM sqlite_master WHERE type IN ('table','view') AND name = ? COLLATE NOCASE", name)
+	if err != nil {
+		return false, err
+	}
+	there := rows.Next()
+	return there, errors.Join(rows.Err(), rows.Close())
 }
 
 // loadedDocument is a load as --json prints it.

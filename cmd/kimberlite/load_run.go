@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"kimberlite"
 	"kimberlite/internal/fault"
 )
 
@@ -20,7 +19,7 @@ const (
 
 // loader inserts a file's rows, batch by batch.
 type loader struct {
-	t         *kimberlite.Tenant
+	t         tenantHandle
 	table     *table
 	flags     *loadFlags
 	types     []string
@@ -132,9 +131,9 @@ func (l *loader) patiently(ctx context.Context, try func() error) error {
 // oneByOne inserts a batch row by row in one transaction, after the statement
 // before, if any. Its error names the row that was refused.
 func (l *loader) oneByOne(ctx context.Context, b batch, before string) error {
-	var tx *kimberlite.Tx
+	var tx sqlTransaction
 	err := l.patiently(ctx, func() (err error) {
-		tx, err = l.t.Begin(ctx)
+		tx, err = l.t.begin(ctx)
 		return err
 	})
 	if err != nil {

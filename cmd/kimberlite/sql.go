@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kimberlite"
 )
 
 // sqlFlags are the flags of sql.
@@ -67,7 +66,7 @@ func (a *app) sql(ctx context.Context, flags *sqlFlags, out printer) error {
 	if shell {
 		a.transactionIdle = shellIdle
 	}
-	return a.withTenant(ctx, flags.tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+	return a.onTenant(ctx, flags.tenant, func(_ backend, t tenantHandle) error {
 		s := &session{t: t, out: out}
 		switch {
 		case shell:

@@ -25,7 +25,7 @@ const (
 // printer writes the results of statements in one format.
 type printer interface {
 	// rows writes what a query returns. The caller closes the rows.
-	rows(r *kimberlite.Rows) error
+	rows(r resultRows) error
 	// done tells of a statement that returns nothing: what it did, in a word,
 	// and its outcome, which is nil for BEGIN and its like.
 	done(what string, r *kimberlite.Result) error
@@ -80,7 +80,7 @@ func floatText(f float64) string {
 // nothing. Blobs are \x and hexadecimal digits.
 type csvPrinter struct{ w io.Writer }
 
-func (p csvPrinter) rows(r *kimberlite.Rows) error {
+func (p csvPrinter) rows(r resultRows) error {
 	if len(r.Columns()) == 0 {
 		return drain(r)
 	}
@@ -108,7 +108,7 @@ func (p csvPrinter) rows(r *kimberlite.Rows) error {
 func (csvPrinter) done(string, *kimberlite.Result) error { return nil }
 
 // drain reads rows that nobody sees.
-func drain(r *kimberlite.Rows) error {
+func drain(r resultRows) error {
 	for r.Next() {
 	}
 	return r.Err()
@@ -118,7 +118,7 @@ func drain(r *kimberlite.Rows) error {
 // object with the outcome. Blobs are texts of \x and hexadecimal digits.
 type jsonPrinter struct{ w io.Writer }
 
-func (p jsonPrinter) rows(r *kimberlite.Rows) error {
+func (p jsonPrinter) rows(r resultRows) error {
 	w := bufio.NewWriter(p.w)
 	names := jsonNames(r.Columns())
 	before := "["
@@ -220,7 +220,7 @@ type tablePrinter struct{ w io.Writer }
 // after them may stand out.
 const widthRows = 1000
 
-func (p tablePrinter) rows(r *kimberlite.Rows) error {
+func (p tablePrinter) rows(r resultRows) error {
 	out := bufio.NewWriter(p.w)
 	t := &layout{w: &sticky{w: out}}
 	header := make([]cell, len(r.Columns()))

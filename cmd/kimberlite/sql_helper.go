@@ -53,9 +53,9 @@ func (s *session) listTables(ctx context.Context, out io.Writer) error {
 
 // describe shows a table's columns and what belongs to it.
 func (s *session) describe(ctx context.Context, name string, out io.Writer) error {
-	query := s.t.Query
+	query := s.t.query
 	if s.tx != nil {
-		query = s.tx.Query
+		query = s.tx.query
 	}
 	info, err := query(ctx, `SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(?)`, name)
 	if err != nil {

@@ -9,12 +9,45 @@ import (
 	"kimberlite/internal/fault"
 )
 
+// sqlTenant runs SQL for one tenant.
+type sqlTenant interface {
+	Exec(ctx context.Context, sql string, args ...any) (kimberlite.Result, error)
+	ExecBatch(ctx context.Context, sql string, rows [][]any) (kimberlite.Result, error)
+	query(ctx context.Context, sql string, args ...any) (resultRows, error)
+	begin(ctx context.Context) (sqlTransaction, error)
+}
+
+// sqlTransaction is a transaction of one tenant.
+type sqlTransaction interface {
+	Exec(ctx context.Context, sql string, args ...any) (kimberlite.Result, error)
+	query(ctx context.Context, sql string, args ...any) (resultRows, error)
+	Commit(ctx context.Context) (kimberlite.Result, error)
+	Rollback() error
+}
+
+// resultRows are the rows of a query. They are for one goroutine, and hold
+// something of the database until Close, or until Next returned false.
+type resultRows interface {
+	Columns() []string
+	Next() bool
+	Values() []any
+	Err() error
+	Close() error
+}
+
+// shellTenant is what a session needs of a tenant.
+type shellTenant interface {
+	sqlTenant
+	Streams(ctx context.Context) ([]kimberlite.StreamInfo, error)
+	info(ctx context.Context) (kimberlite.TenantInfo, error)
+}
+
 // session runs statements for one tenant, one after another, inside a
 // transaction when BEGIN has started one.
 type session struct {
-	t   *kimberlite.Tenant
+	t   shellTenant
 	out printer
-	tx  *kimberlite.Tx
+	tx  sqlTransaction
 }
 
 // run runs one statement and prints its result.
@@ -40,7 +73,7 @@ func (s *session) begin(ctx context.Context) error {
 	if s.tx != nil {
 		return fault.New("sql", fault.SQL, "a transaction has begun already: COMMIT or ROLLBACK it first")
 	}
-	tx, err := s.t.Begin(ctx)
+	tx, err := s.t.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,9 +110,9 @@ func errNoTransaction(word string) error {
 }
 
 func (s *session) query(ctx context.Context, sql string) error {
-	query := s.t.Query
+	query := s.t.query
 	if s.tx != nil {
-		query = s.tx.Query
+		query = s.tx.query
 	}
 	rows, err := query(ctx, sql)
 	if err != nil {

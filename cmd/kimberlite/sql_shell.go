@@ -75,7 +75,7 @@ func (a *app) shell(ctx context.Context, s *session) error {
 	if !ok {
 		return fault.New("sql", fault.Internal, "the shell needs a terminal")
 	}
-	info, err := s.t.Info()
+	info, err := s.t.info(ctx)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,15 @@ func streamCommand(a *app) *cobra.Command {
 	}, streamCreateCommand(a), streamListCommand(a), streamAppendCommand(a), streamReadCommand(a), streamTailCommand(a))
 }
 
+// streamTenant is a tenant's event streams; every table is one.
+type streamTenant interface {
+	CreateStream(ctx context.Context, name string) (kimberlite.StreamInfo, error)
+	Streams(ctx context.Context) ([]kimberlite.StreamInfo, error)
+	Append(ctx context.Context, stream string, messages ...kimberlite.Message) (kimberlite.Offset, error)
+	Read(ctx context.Context, stream string, from kimberlite.Offset, limit int) ([]kimberlite.Event, kimberlite.Offset, error)
+	Tail(ctx context.Context, stream string, from kimberlite.Offset, fn func(kimberlite.Event) error) error
+}
+
 // streamDocument is a stream as --json prints it.
 type streamDocument struct {
 	Tenant  uint64   `json:"tenant"`
@@ -55,7 +64,7 @@ func streamCreateCommand(a *app) *cobra.Command {
 	}
 	tenantFlag(c, &tenant)
 	return a.verb(c, func(ctx context.Context, args []string) error {
-		return a.withTenant(ctx, tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+		return a.onTenant(ctx, tenant, func(_ backend, t tenantHandle) error {
 			info, err := t.CreateStream(ctx, args[0])
 			if err != nil {
 				return err
@@ -78,7 +87,7 @@ func streamListCommand(a *app) *cobra.Command {
 	}
 	tenantFlag(c, &tenant)
 	return a.verb(c, func(ctx context.Context, _ []string) error {
-		return a.withTenant(ctx, tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+		return a.onTenant(ctx, tenant, func(_ backend, t tenantHandle) error {
 			streams, err := t.Streams(ctx)
 			if err != nil {
 				return err

@@ -49,7 +49,7 @@ application/octet-stream for the rest.`,
 		if err != nil {
 			return err
 		}
-		return a.withTenant(ctx, flags.tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+		return a.onTenant(ctx, flags.tenant, func(_ backend, t tenantHandle) error {
 			first, err := t.Append(ctx, args[0], messages...)
 			if err != nil {
 				return err

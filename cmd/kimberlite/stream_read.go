@@ -41,7 +41,7 @@ after are a row before and after its change.`,
 		if err != nil {
 			return badFlag("--limit", err)
 		}
-		return a.withTenant(ctx, tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+		return a.onTenant(ctx, tenant, func(_ backend, t tenantHandle) error {
 			return a.readStream(ctx, t, args[0], from, most)
 		})
 	})
@@ -50,7 +50,7 @@ after are a row before and after its change.`,
 // readStep is how many events are held in memory at once.
 const readStep = 1000
 
-func (a *app) readStream(ctx context.Context, t *kimberlite.Tenant, stream string, from kimberlite.Offset, most int64) error {
+func (a *app) readStream(ctx context.Context, t streamTenant, stream string, from kimberlite.Offset, most int64) error {
 	for left := most; ; {
 		step := int64(readStep)
 		if most > 0 {
@@ -92,7 +92,7 @@ func streamTailCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withTenant(ctx, tenant, func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
+		return a.onTenant(ctx, tenant, func(_ backend, t tenantHandle) error {
 			err := t.Tail(ctx, args[0], from, func(e kimberlite.Event) error { return a.printEvent(&e) })
 			if fault.Is(err, fault.Canceled) {
 				return fault.New("stream tail", fault.Canceled, "interrupted").ForTenant(t.ID())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -10,6 +11,27 @@ import (
 	"kimberlite/internal/fault"
 	"kimberlite/internal/quantity"
 )
+
+// tenantAdmin makes, lists and changes tenants.
+type tenantAdmin interface {
+	createTenant(ctx context.Context, c kimberlite.TenantConfig) (kimberlite.TenantInfo, error)
+	tenants(ctx context.Context) ([]kimberlite.TenantInfo, error)
+	setTenant(ctx context.Context, id kimberlite.TenantID, c tenantChange) (kimberlite.TenantInfo, error)
+}
+
+// tenantStatus describes and checks one tenant.
+type tenantStatus interface {
+	info(ctx context.Context) (kimberlite.TenantInfo, error)
+	usage(ctx context.Context) (kimberlite.Usage, error)
+	Verify(ctx context.Context) (*kimberlite.VerifyTenantReport, error)
+}
+
+// tenantChange is what tenant set changes; what is nil stays as it is.
+type tenantChange struct {
+	name      *string
+	retention *time.Duration
+	limits    limitChange
+}
 
 func tenantCommand(a *app) *cobra.Command {
 	return a.group(&cobra.Command{
@@ -43,17 +65,34 @@ func (f *configFlags) add(c *cobra.Command, retention, sizes, counts string) {
 	fl.StringVar(&f.maxConcurrentOp, "max-concurrent-ops", counts, "most operations at once, or unlimited")
 }
 
-// limits changes those of l whose flag says something.
-func (f *configFlags) limits(l kimberlite.Limits) (kimberlite.Limits, error) {
+// limitChange changes a tenant's quotas; those that are nil stay as they are.
+type limitChange struct{ maxLogSize, maxProjections, maxOpsPerSec, maxConcurrentOps *int64 }
+
+// change returns l with the changes made.
+func (c *limitChange) change(l kimberlite.Limits) kimberlite.Limits {
+	for _, one := range []struct{ from, to *int64 }{
+		{c.maxLogSize, &l.MaxLogSize}, {c.maxProjections, &l.MaxProjections},
+		{c.maxOpsPerSec, &l.MaxOpsPerSec}, {c.maxConcurrentOps, &l.MaxConcurrentOps},
+	} {
+		if one.from != nil {
+			*one.to = *one.from
+		}
+	}
+	return l
+}
+
+// limits reads the flags that say something.
+func (f *configFlags) limits() (limitChange, error) {
+	var l limitChange
 	for _, flag := range []struct {
 		name, text string
-		to         *int64
+		to         **int64
 		parse      func(string) (int64, error)
 	}{
-		{"--max-log-size", f.maxLogSize, &l.MaxLogSize, quantity.ParseSize},
-		{"--max-projections", f.maxProjections, &l.MaxProjections, quantity.ParseSize},
-		{"--max-ops-per-sec", f.maxOpsPerSec, &l.MaxOpsPerSec, quantity.ParseCount},
-		{"--max-concurrent-ops", f.maxConcurrentOp, &l.MaxConcurrentOps, quantity.ParseCount},
+		{"--max-log-size", f.maxLogSize, &l.maxLogSize, quantity.ParseSize},
+		{"--max-projections", f.maxProjections, &l.maxProjections, quantity.ParseSize},
+		{"--max-ops-per-sec", f.maxOpsPerSec, &l.maxOpsPerSec, quantity.ParseCount},
+		{"--max-concurrent-ops", f.maxConcurrentOp, &l.maxConcurrentOps, quantity.ParseCount},
 	} {
 		if flag.text == "" {
 			continue
@@ -65,7 +104,7 @@ func (f *configFlags) limits(l kimberlite.Limits) (kimberlite.Limits, error) {
 		if n == 0 && flag.text != quantity.Unlimited {
 			return l, fault.New(flag.name, fault.Invalid, "a limit of 0 lets nothing through: give more, or %s", quantity.Unlimited)
 		}
-		*flag.to = n
+		*flag.to = &n
 	}
 	return l, nil
 }

@@ -33,12 +33,8 @@ directory that does not exist yet is made.`,
 		if err != nil {
 			return err
 		}
-		return a.withDB(ctx, false, func(db *kimberlite.DB) error {
-			t, err := db.CreateTenant(ctx, config)
-			if err != nil {
-				return err
-			}
-			info, err := t.Info()
+		return a.withBackend(ctx, false, func(b backend) error {
+			info, err := b.createTenant(ctx, config)
 			if err != nil {
 				return err
 			}
@@ -54,9 +50,11 @@ func tenantConfig(flags *configFlags, id, region string) (kimberlite.TenantConfi
 	if config.ID, err = kimberlite.ParseTenantID(id); err != nil {
 		return config, badFlag("--id", err)
 	}
-	if config.Quota, err = flags.limits(kimberlite.Limits{}); err != nil {
+	limits, err := flags.limits()
+	if err != nil {
 		return config, err
 	}
+	config.Quota = limits.change(kimberlite.Limits{})
 	retention, err := flags.parseRetention()
 	if err != nil {
 		return config, err

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kimberlite"
 	"kimberlite/internal/fault"
 )
 
@@ -30,26 +29,20 @@ func tenantSetCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, err := flags.limits(kimberlite.Limits{}); err != nil {
+		limits, err := flags.limits()
+		if err != nil {
 			return err
 		}
-		return a.withTenant(ctx, args[0], func(db *kimberlite.DB, t *kimberlite.Tenant) error {
-			info, err := t.Info()
+		change := tenantChange{retention: retention, limits: limits}
+		if flags.name != "" {
+			change.name = &flags.name
+		}
+		return a.onTenant(ctx, args[0], func(b backend, t tenantHandle) error {
+			info, err := b.setTenant(ctx, t.ID(), change)
 			if err != nil {
 				return err
 			}
-			limits, err := flags.limits(info.Quota)
-			if err != nil {
-				return err
-			}
-			change := kimberlite.TenantChange{Retention: retention, Quota: &limits}
-			if flags.name != "" {
-				change.Name = &flags.name
-			}
-			if err := db.SetTenant(ctx, t.ID(), change); err != nil {
-				return err
-			}
-			return a.showTenant(t)
+			return a.showTenant(info)
 		})
 	})
 }

@@ -23,8 +23,11 @@ func tenantListCommand(a *app) *cobra.Command {
 		Args: exactly(),
 	}
 	return a.verb(c, func(ctx context.Context, _ []string) error {
-		return a.withDB(ctx, true, func(db *kimberlite.DB) error {
-			tenants := db.Tenants()
+		return a.withBackend(ctx, true, func(b backend) error {
+			tenants, err := b.tenants(ctx)
+			if err != nil {
+				return err
+			}
 			docs := make([]tenantDocument, len(tenants))
 			rows := make([]string, len(tenants))
 			for i, t := range tenants {
@@ -48,17 +51,17 @@ func tenantShowCommand(a *app) *cobra.Command {
 		Args: exactly("ID"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
-		return a.withTenant(ctx, args[0], func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
-			return a.showTenant(t)
+		return a.onTenant(ctx, args[0], func(_ backend, t tenantHandle) error {
+			info, err := t.info(ctx)
+			if err != nil {
+				return err
+			}
+			return a.showTenant(info)
 		})
 	})
 }
 
-func (a *app) showTenant(t *kimberlite.Tenant) error {
-	info, err := t.Info()
-	if err != nil {
-		return err
-	}
+func (a *app) showTenant(info kimberlite.TenantInfo) error {
 	return a.print(documentTenant(info), func(w io.Writer) { columns(w, "", tenantRows(info)) })
 }
 
@@ -84,12 +87,12 @@ func tenantUsageCommand(a *app) *cobra.Command {
 		Args: exactly("ID"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
-		return a.withTenant(ctx, args[0], func(_ *kimberlite.DB, t *kimberlite.Tenant) error {
-			info, err := t.Info()
+		return a.onTenant(ctx, args[0], func(_ backend, t tenantHandle) error {
+			info, err := t.info(ctx)
 			if err != nil {
 				return err
 			}
-			u, err := t.Usage()
+			u, err := t.usage(ctx)
 			if err != nil {
 				return err
 			}

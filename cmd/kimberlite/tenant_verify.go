@@ -19,7 +19,7 @@ and the signed head. Damage is named by file and byte offset, with exit status 7
 		Args: exactly("ID"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
-		return a.withTenant(ctx, args[0], func(db *kimberlite.DB, t *kimberlite.Tenant) error {
+		return a.onTenant(ctx, args[0], func(_ backend, t tenantHandle) error {
 			report, err := t.Verify(ctx)
 			if err != nil {
 				return err
