@@ -179,6 +179,13 @@ func (s *Schema) Table(name string) (*Table, bool) {
 	if s == nil {
 		return nil, false
 	}
+	if s.tables == nil { // not made by New
+		i := slices.IndexFunc(s.Tables, func(t *Table) bool { return fold(t.Name) == fold(name) })
+		if i < 0 {
+			return nil, false
+		}
+		return s.Tables[i], true
+	}
 	t, ok := s.tables[fold(name)]
 	return t, ok
 }
@@ -187,6 +194,13 @@ func (s *Schema) Table(name string) (*Table, bool) {
 func (s *Schema) Sequence(name string) (*Sequence, bool) {
 	if s == nil {
 		return nil, false
+	}
+	if s.sequences == nil { // likewise
+		i := slices.IndexFunc(s.Sequences, func(q *Sequence) bool { return fold(q.Name) == fold(name) })
+		if i < 0 {
+			return nil, false
+		}
+		return s.Sequences[i], true
 	}
 	q, ok := s.sequences[fold(name)]
 	return q, ok
