@@ -59,6 +59,7 @@ func (d *DB) ApplyAll(ctx context.Context, records []ApplyRecord) (err error) {
 	if err := w.c.exec(`COMMIT`); err != nil {
 		return err
 	}
+	d.version.Add(1)
 	w.publish(d)
 	return nil
 }

@@ -237,19 +237,19 @@ func TestHarmlessStatementsWork(t *testing.T) {
 		if _, err := f.rows(sql); err != nil {
 			t.Errorf("%s: %v", sql, err)
 		}
-		if ok, err := f.ReadOnly(t.Context(), sql); !ok || err != nil {
+		if ok, err := f.ReadOnly(t.Context(), AccessOwner, sql); !ok || err != nil {
 			t.Errorf("%s: read only %v, %v", sql, ok, err)
 		}
 	}
 	for _, sql := range []string{`INSERT INTO t VALUES(1,1,1)`, `CREATE TABLE x(a)`, `DELETE FROM t RETURNING id`, `SELECT 1; SELECT 2`, `DROP TABLE t`} {
-		if ok, err := f.ReadOnly(t.Context(), sql); ok || err != nil {
+		if ok, err := f.ReadOnly(t.Context(), AccessOwner, sql); ok || err != nil {
 			t.Errorf("%s: read only %v, %v", sql, ok, err)
 		}
 	}
-	_, err := f.ReadOnly(t.Context(), `SELECT * FROM nowhere`)
+	_, err := f.ReadOnly(t.Context(), AccessOwner, `SELECT * FROM nowhere`)
 	wantKind(t, err, fault.SQL)
 	f.mustExec(`CREATE TABLE nowhere(a)`)
-	if ok, err := f.ReadOnly(t.Context(), `SELECT * FROM nowhere`); !ok || err != nil {
+	if ok, err := f.ReadOnly(t.Context(), AccessOwner, `SELECT * FROM nowhere`); !ok || err != nil {
 		t.Errorf("after the table was made: %v, %v", ok, err)
 	}
 }

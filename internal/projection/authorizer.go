@@ -30,6 +30,11 @@ const systemSchema = "kimberlite"
 type authorizer struct {
 	mode authMode
 	info stmtInfo
+	// access is that of the client whose statement is compiled or runs:
+	// SQLite may compile a statement anew while it runs.
+	access Access
+	// isTable says whether the tenant has a table of a name.
+	isTable func(name string) bool
 }
 
 // stmtInfo is what the compiler said of a statement.
@@ -41,6 +46,9 @@ type stmtInfo struct {
 	alter, index bool
 	// made is the last name that was defined.
 	made string
+	// change and object say what the first change of the schema is, such as
+	// "create table", and of what.
+	change, object string
 	// schemaWrite says that a schema table is written.
 	schemaWrite bool
 	// inserts says that rows are inserted.
@@ -50,6 +58,8 @@ type stmtInfo struct {
 	// writes are the tables whose rows change, those of triggers and foreign
 	// keys included.
 	writes []string
+	// needs are the rights that the statement takes.
+	needs  Right
 	denied *fault.Error
 }
 
@@ -88,6 +98,14 @@ func (a *authorizer) authorize(action sqlite3.AuthorizerActionCode, third, fourt
 	if a.mode == ourselves {
 		return sqlite3.AUTH_OK
 	}
+	if a.mode == client {
+		if refused := a.permit(a.rightOf(action, third, fourth, schema)); refused != nil {
+			if a.info.denied == nil {
+				a.info.denied = refused
+			}
+			return sqlite3.AUTH_DENY
+		}
+	}
 	switch action {
 	case sqlite3.AUTH_SELECT, sqlite3.AUTH_RECURSIVE:
 		return sqlite3.AUTH_OK
@@ -124,6 +142,7 @@ func transactionWord(action sqlite3.AuthorizerActionCode, operation string) stri
 
 // define rules on CREATE, DROP and ALTER.
 func (a *authorizer) define(action sqlite3.AuthorizerActionCode, third, fourth, schema string) sqlite3.AuthorizerReturnCode {
+	a.noteChange(action, third, fourth)
 	switch action {
 	case sqlite3.AUTH_CREATE_TABLE, sqlite3.AUTH_DROP_TABLE, sqlite3.AUTH_CREATE_VIEW, sqlite3.AUTH_DROP_VIEW:
 		return a.defineNamed(schema, third)

@@ -152,7 +152,9 @@ func (w *writer) mark() mark {
 func (w *writer) forget(m mark) {
 	k := w.capture
 	for i := len(k.events) - 1; i >= m.events; i-- {
-		if e := &k.events[i]; counted(e.Kind) {
+		if e := &k.events[i]; e.StreamOffset == unnumbered {
+			continue
+		} else if counted(e.Kind) {
 			w.st.next[e.Stream] = e.StreamOffset
 		} else if e.Kind == record.StreamCreated {
 			delete(w.st.next, e.Stream)

@@ -148,6 +148,9 @@ func (g *Group) Commit() error {
 		g.d.rollback(g.w)
 		return err
 	}
+	if len(g.payload.Txns) > 0 {
+		g.d.version.Add(1)
+	}
 	g.w.publish(g.d)
 	g.d.retire(g.w)
 	return nil

@@ -65,10 +65,11 @@ func evenIfBroken(fn func()) {
 	fn()
 }
 
-// begin prepares for a client's statement: g will end it, and errors of
-// earlier ones are forgotten.
-func (c *conn) begin(g *guard) {
+// begin prepares for a client's statement: g will end it, access bounds it,
+// and errors of earlier ones are forgotten.
+func (c *conn) begin(g *guard, access Access) {
 	c.db.SetInterrupt(g)
+	c.auth.access = access
 	c.file.kept = nil
 	c.auth.info.denied = nil
 }
@@ -104,6 +105,10 @@ type prepared struct {
 // when there is none. tail is what follows it. The caller has set the guard.
 func (c *conn) prepare(op, sql string) (p *prepared, tail string, err error) {
 	if p := c.cache.take(sql); p != nil {
+		if refused := c.auth.access.Require(p.info.needs); refused != nil {
+			c.release(p)
+			return nil, "", refused.ForTenant(c.tenant)
+		}
 		return p, "", nil
 	}
 	if err := c.checkText(op, sql); err != nil {

@@ -27,6 +27,9 @@ type Group struct {
 	done     bool
 	// txn is the transaction under way, nil between transactions.
 	txn *transaction
+	// access and note are those of Act.
+	access Access
+	note   func(change, object string) []byte
 }
 
 // transaction is one client's transaction within a group.
@@ -217,7 +220,7 @@ func (g *Group) single(tail string, first bool, args []any, fn func(*Row) error)
 func (g *Group) compile(sql string) (p *prepared, tail string, err error) {
 	func() {
 		defer g.w.c.protect("sql", &err)
-		g.w.c.begin(&g.w.guard)
+		g.w.c.begin(&g.w.guard, g.access)
 		p, tail, err = g.w.c.prepare("sql", sql)
 	}()
 	if err != nil && !g.w.stillOpen() {
@@ -276,8 +279,14 @@ func (g *Group) attempt(p *prepared, text string, args []any, fn func(*Row) erro
 		return w.capture.err
 	}
 	if p.info.ddl {
+		events := len(w.capture.events)
 		if err := w.noteSchema(before, text); err != nil {
 			return err
+		}
+		if len(w.capture.events) > events {
+			if err := g.noteChange(p); err != nil {
+				return err
+			}
 		}
 	}
 	if nested {

@@ -13,7 +13,7 @@ import (
 
 // internalVersion is the version of the tables below and of what is in them.
 // A projection of another version is refused; it is rebuilt from the log.
-const internalVersion = 1
+const internalVersion = 2
 
 // internalSchema makes our own tables.
 //
@@ -23,19 +23,21 @@ const internalVersion = 1
 //   - version: the columns of every version of every table.
 //   - idempotency: the answers to requests that carried a key, in the order
 //     of their records.
+//   - credential: the tenant's credentials, as their last event has them.
 //   - index: sparse, where in the log a stream's offsets stand.
 const internalSchema = `
 CREATE TABLE _kimberlite_meta(k INTEGER PRIMARY KEY, v);
 CREATE TABLE _kimberlite_stream(number INTEGER PRIMARY KEY, kind INTEGER, name TEXT, version INTEGER, live INTEGER);
 CREATE TABLE _kimberlite_version(stream INTEGER, version INTEGER, columns BLOB, PRIMARY KEY(stream, version)) WITHOUT ROWID;
 CREATE TABLE _kimberlite_idempotency(id INTEGER PRIMARY KEY, key TEXT UNIQUE, fingerprint BLOB, rows INTEGER, last INTEGER, first INTEGER, at INTEGER);
+CREATE TABLE _kimberlite_credential(id INTEGER PRIMARY KEY, data BLOB);
 CREATE TABLE _kimberlite_index(stream INTEGER, first INTEGER, log INTEGER, segment INTEGER, byte INTEGER, PRIMARY KEY(stream, first)) WITHOUT ROWID;
 `
 
 // internalTables are the tables of internalSchema.
 var internalTables = map[string]bool{
 	"_kimberlite_meta": true, "_kimberlite_stream": true, "_kimberlite_version": true,
-	"_kimberlite_idempotency": true, "_kimberlite_index": true,
+	"_kimberlite_idempotency": true, "_kimberlite_index": true, "_kimberlite_credential": true,
 }
 
 // Applied says how far a projection has followed its log.
@@ -116,6 +118,9 @@ func (w *writer) settle(p *record.Payload, at Applied) error {
 		next := int64(s.next)                                               //nolint:gosec // read back the same way
 		if err := w.c.exec(upsertMeta, int64(s.stream), next); err != nil { //nolint:gosec // likewise
 			return err
+		}
+		if isInternal(s.stream) {
+			w.st.next[s.stream] = s.next // capture gives their offsets out later
 		}
 		if err := w.indexSpan(s, at); err != nil {
 			return err

@@ -42,7 +42,8 @@ type DB struct {
 	applied    atomic.Pointer[Applied]
 	// schemaVersion counts the commits that changed the schema.
 	schemaVersion atomic.Uint64
-	versions      sync.Map // versionKey to []record.Column
+	version       atomic.Uint64 // see Version
+	versions      sync.Map      // versionKey to []record.Column
 	readers       pool
 	readOnly      readOnlyCache
 
@@ -67,7 +68,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	d.src.store = o.Store
 	d.limitBytes.Store(o.Limits.MaxProjectionBytes)
 	d.readers.init(o.MaxReaders)
-	d.streams.Store(&streamSet{})
+	d.streams.Store(newStreamSet())
 	d.applied.Store(&Applied{})
 	if o.Store.Pages() == 0 {
 		if err := d.create(); err != nil {

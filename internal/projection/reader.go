@@ -11,9 +11,10 @@ import (
 // sees what is committed when it starts; between BeginSnapshot and EndSnapshot
 // all see the same. It is used by one goroutine at a time; Release it.
 type Reader struct {
-	d    *DB
-	c    *conn // nil until the first statement
-	open []*Rows
+	d      *DB
+	c      *conn // nil until the first statement
+	open   []*Rows
+	access Access
 	// snapshot says that a read transaction is open.
 	snapshot bool
 	released bool
@@ -29,6 +30,12 @@ func (d *DB) Read(ctx context.Context) (*Reader, error) {
 		return nil, err
 	}
 	return &Reader{d: d}, nil
+}
+
+// As bounds the statements from now on to an access, and returns r.
+func (r *Reader) As(a Access) *Reader {
+	r.access = a
+	return r
 }
 
 // Release gives the reader back. Its rows are closed, its snapshot ends.

@@ -236,7 +236,7 @@ func TestReadersAndWriterWorkAtTheSameTime(t *testing.T) {
 					return
 				}
 				_, _ = f.Stream("t")
-				_, _ = f.ReadOnly(context.Background(), `SELECT 1 FROM t`)
+				_, _ = f.ReadOnly(context.Background(), AccessOwner, `SELECT 1 FROM t`)
 			}
 		})
 	}

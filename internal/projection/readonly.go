@@ -14,10 +14,16 @@ const maxReadOnlyAnswers = 256
 type readOnlyCache struct {
 	mu      sync.Mutex // guards all below
 	schema  uint64
-	answers map[string]bool
+	answers map[readOnlyKey]bool
 }
 
-func (r *readOnlyCache) get(sql string, schema uint64) (answer, ok bool) {
+// readOnlyKey is a text and on whose behalf it was compiled.
+type readOnlyKey struct {
+	sql    string
+	access Access
+}
+
+func (r *readOnlyCache) get(sql readOnlyKey, schema uint64) (answer, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.schema != schema {
@@ -27,11 +33,11 @@ func (r *readOnlyCache) get(sql string, schema uint64) (answer, ok bool) {
 	return answer, ok
 }
 
-func (r *readOnlyCache) set(sql string, schema uint64, answer bool) {
+func (r *readOnlyCache) set(sql readOnlyKey, schema uint64, answer bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.answers == nil || r.schema != schema || len(r.answers) >= maxReadOnlyAnswers {
-		r.answers = map[string]bool{}
+		r.answers = map[readOnlyKey]bool{}
 		r.schema = schema
 	}
 	r.answers[sql] = answer
@@ -39,29 +45,31 @@ func (r *readOnlyCache) set(sql string, schema uint64, answer bool) {
 
 // ReadOnly says whether a text only reads: one statement, as compiled by
 // SQLite on the committed schema. A text of several statements counts as
-// writing. Errors are those of compiling it.
-func (d *DB) ReadOnly(ctx context.Context, sql string) (answer bool, err error) {
+// writing. Errors are those of compiling it, Denied for what access does not
+// allow.
+func (d *DB) ReadOnly(ctx context.Context, access Access, sql string) (answer bool, err error) {
 	schema := d.schemaVersion.Load()
-	if answer, ok := d.readOnly.get(sql, schema); ok {
+	key := readOnlyKey{sql, access}
+	if answer, ok := d.readOnly.get(key, schema); ok {
 		return answer, nil
 	}
 	err = d.ownRead(func(c *conn) (err error) {
 		if err := c.lookAgain(schema); err != nil {
 			return err
 		}
-		answer, err = c.onlyReads(ctx, sql)
+		answer, err = c.onlyReads(ctx, access, sql)
 		return err
 	})
 	if err == nil && len(sql) <= maxCachedText {
-		d.readOnly.set(sql, schema, answer)
+		d.readOnly.set(key, schema, answer)
 	}
 	return answer, err
 }
 
-func (c *conn) onlyReads(ctx context.Context, sql string) (bool, error) {
+func (c *conn) onlyReads(ctx context.Context, access Access, sql string) (bool, error) {
 	var g guard
 	g.start(ctx, c.limits.StatementTimeout)
-	c.begin(&g)
+	c.begin(&g, access)
 	p, tail, err := c.prepare("sql", sql)
 	if err != nil || p == nil {
 		return p == nil && err == nil, err

@@ -64,6 +64,9 @@ func (w *writer) replayEvent(e *record.Event) error {
 	default:
 		return w.diverged("an event has the unknown kind %d", e.Kind)
 	}
+	if e.StreamOffset == unnumbered {
+		return nil // of a group that is put together again before it is logged
+	}
 	if at := w.takeOffset(e.Stream); at != e.StreamOffset {
 		return w.diverged("stream %d stands at %d, the event at %d", e.Stream, at, e.StreamOffset)
 	}
@@ -72,7 +75,7 @@ func (w *writer) replayEvent(e *record.Event) error {
 		return w.diverged("there is no stream %d", e.Stream)
 	}
 	if e.Kind == record.Message {
-		return nil
+		return w.replayInternal(e)
 	}
 	return w.replayRow(s, e)
 }

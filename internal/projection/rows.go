@@ -146,7 +146,7 @@ type Rows struct {
 func (rows *Rows) start(sql string, args []any) (err error) {
 	c := rows.r.c
 	defer c.protect("sql", &err)
-	c.begin(&rows.guard)
+	c.begin(&rows.guard, rows.r.access)
 	p, err := c.prepareSingle("sql", sql)
 	if err != nil {
 		return err

@@ -71,6 +71,7 @@ func openError(c *conn, err error) error {
 
 func (d *DB) configure(c *conn, writer bool) error {
 	c.auth.mode = ourselves
+	c.auth.isTable = func(name string) bool { return d.streams.Load().named(name) != nil }
 	if err := c.db.SetAuthorizer(c.auth.authorize); err != nil {
 		return c.fail("projection open", "", err)
 	}

@@ -98,7 +98,7 @@ func (d *DB) Stream(name string) (StreamInfo, bool) {
 // StreamNumbered returns a stream by its number, dropped ones included.
 func (d *DB) StreamNumbered(number uint64) (StreamInfo, bool) {
 	s := d.streams.Load().byNumber[number]
-	if s == nil {
+	if s == nil || isInternal(number) {
 		return StreamInfo{}, false
 	}
 	return s.info(), true
@@ -153,7 +153,10 @@ func decodeColumns(b []byte) ([]record.Column, error) {
 
 // loadStreams reads all streams of a projection.
 func loadStreams(c *conn) (*streamSet, error) {
-	set := &streamSet{byNumber: map[uint64]*stream{}, byName: map[string]*stream{}}
+	set := newStreamSet()
+	if err := loadInternalStreams(c, set); err != nil {
+		return nil, err
+	}
 	err := c.each(`SELECT s.number, s.kind, s.name, s.version, s.live, v.columns, m.v
 		FROM _kimberlite_stream s
 		LEFT JOIN _kimberlite_version v ON v.stream=s.number AND v.version=s.version

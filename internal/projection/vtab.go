@@ -213,7 +213,7 @@ func openEvents(d *DB, c *sqlite3.Conn, plan int, args []sqlite3.Value) (rowSour
 func (d *DB) onlyStreamNamed(name string) uint64 {
 	found := uint64(0)
 	for _, s := range d.streams.Load().byNumber {
-		if s.Name != name {
+		if s.Name != name || isInternal(s.Number) {
 			continue
 		}
 		if found != 0 {

@@ -250,7 +250,7 @@ func (t *Tenant) ReadOnly(ctx context.Context, sql string) (bool, error) {
 		return false, tenantError(err, t.slot.id)
 	}
 	defer t.slot.release()
-	readOnly, err := rt.db.ReadOnly(ctx, sql)
+	readOnly, err := rt.db.ReadOnly(ctx, projection.AccessOwner, sql)
 	rt.suspect(err)
 	return readOnly, err
 }

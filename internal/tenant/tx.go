@@ -84,7 +84,7 @@ func (x *Tx) Query(ctx context.Context, sql string, args []any, fn func(*project
 		return record.Result{}, x.ended
 	}
 	if x.group == nil {
-		readOnly, err := x.rt.db.ReadOnly(ctx, sql)
+		readOnly, err := x.rt.db.ReadOnly(ctx, projection.AccessOwner, sql)
 		if err != nil {
 			return record.Result{}, err
 		}
@@ -312,5 +312,5 @@ func (x *Tx) ReadOnly(ctx context.Context, sql string) (bool, error) {
 	if x.ended != nil {
 		return false, x.ended
 	}
-	return x.rt.db.ReadOnly(ctx, sql)
+	return x.rt.db.ReadOnly(ctx, projection.AccessOwner, sql)
 }
