@@ -128,7 +128,7 @@ func (t Type) inputBinaryInterval(b []byte) (any, error) {
 		days:   int64(int32(binary.BigEndian.Uint32(b[8:]))),  //nolint:gosec // likewise
 		months: int64(int32(binary.BigEndian.Uint32(b[12:]))), //nolint:gosec // likewise
 	}
-	if p.micros == math.MinInt64 || p.micros/microsHour > 999999999 || p.micros/microsHour < -999999999 {
+	if p.micros/microsHour > maxHours || p.micros/microsHour < -maxHours {
 		return nil, fail(stateDatetimeField, "interval field value out of range")
 	}
 	p.round(t.digits())

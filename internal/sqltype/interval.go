@@ -10,6 +10,7 @@ import (
 type span struct {
 	months, days int64
 	micros       int64
+	overflow     bool // a part was beyond what can be stored
 }
 
 const (
@@ -18,6 +19,7 @@ const (
 	microsHour   = 60 * microsMinute
 	microsDay    = 24 * microsHour
 	daysMonth    = 30
+	maxHours     = 999_999_999 // more would not be read back
 )
 
 // spanUnit is what a unit's name means.
@@ -53,7 +55,7 @@ func unitNamed(s string) (spanUnit, bool) {
 }
 
 // add adds n of a unit, fractions cascading down as PostgreSQL's do.
-func (p *span) add(n float64, u spanUnit) bool {
+func (p *span) add(n float64, u spanUnit) {
 	months := n * u.months
 	whole := math.Trunc(months)
 	p.months += int64(whole)
@@ -65,7 +67,7 @@ func (p *span) add(n float64, u spanUnit) bool {
 	whole = math.Trunc(days)
 	p.days += int64(whole)
 	p.micros += int64(math.RoundToEven(n*u.micros + (days-whole)*float64(microsDay)))
-	return math.Abs(n) < 1e15 && math.Abs(months) < math.MaxInt32 && math.Abs(days) < math.MaxInt32 && math.Abs(n*u.micros) < 9e18
+	p.overflow = p.overflow || math.Abs(n) >= 1e15 || math.Abs(months) > math.MaxInt32 || math.Abs(days) > math.MaxInt32 || math.Abs(n*u.micros) >= 4e18
 }
 
 func (t Type) inputInterval(text string) (any, error) {
@@ -83,7 +85,7 @@ func (t Type) inputInterval(text string) (any, error) {
 	if !ok {
 		return nil, t.invalidDatetime()
 	}
-	if p.months > math.MaxInt32 || p.months < math.MinInt32 || p.days > math.MaxInt32 || p.days < math.MinInt32 {
+	if p.overflow || p.micros/microsHour > maxHours || p.micros/microsHour < -maxHours || p.months > math.MaxInt32 || p.months < math.MinInt32 || p.days > math.MaxInt32 || p.days < math.MinInt32 {
 		return nil, fail(stateDatetimeField, "interval field value out of range")
 	}
 	p.round(t.digits())
@@ -124,9 +126,10 @@ func (p *span) isoPart(s string, units map[byte]spanUnit) bool {
 		}
 		n, ok := spanNumber(s[:end])
 		u, known := units[s[end]]
-		if !ok || !known || !p.add(n, u) {
+		if !ok || !known {
 			return false
 		}
+		p.add(n, u)
 		s = s[end+1:]
 	}
 	return true
@@ -174,9 +177,10 @@ func (p *span) parseWords(s string) bool {
 		}
 		n, ok := spanNumber(word)
 		u, known := unitNamed(name)
-		if !ok || !known || !p.add(n, u) {
+		if !ok || !known {
 			return false
 		}
+		p.add(n, u)
 	}
 	if ago {
 		p.months, p.days, p.micros = -p.months, -p.days, -p.micros

@@ -112,6 +112,8 @@ func TestEveryTypeIsFoundByItsNumber(t *testing.T) {
 	}
 }
 
+const third = 1.0 / 3
+
 // inputs are texts with their stored forms and PostgreSQL's output.
 var inputs = []struct {
 	typ, in string
@@ -242,7 +244,7 @@ func TestMalformedTextsAreRefusedWithPostgreSQLsState(t *testing.T) {
 		if got := fault.StateOf(err); got != tt.state {
 			t.Errorf("%s %q: state %s, want %s (%v)", tt.typ, tt.in, got, tt.state, err)
 		}
-		if len(tt.in) > 3 && strings.Contains(err.Error(), tt.in) {
+		if len(tt.in) > 3 && tt.in != "infinity" && strings.Contains(err.Error(), tt.in) {
 			t.Errorf("%s: the error holds the value: %v", tt.typ, err)
 		}
 	}
@@ -254,7 +256,7 @@ func TestCheckRefusesWhatInputWouldNotHaveMade(t *testing.T) {
 		v   any
 	}{
 		{"bool", int64(2)}, {"bool", "t"}, {"int2", int64(40000)}, {"int4", 1.5}, {"int4", "1"}, {"int8", []byte{1}},
-		{"float8", math.NaN()}, {"float8", "x"}, {"numeric", 0.1 + 0.2}, {"numeric(10,2)", 1.234}, {"numeric(4,2)", int64(100)}, {"numeric(4,2)", 100.5}, {"numeric", "1"}, {"numeric", math.Inf(1)},
+		{"float8", math.NaN()}, {"float8", "x"}, {"numeric", third}, {"numeric(10,2)", 1.234}, {"numeric(4,2)", int64(100)}, {"numeric(4,2)", 100.5}, {"numeric", "1"}, {"numeric", math.Inf(1)},
 		{"varchar(2)", "abc"}, {"text", int64(1)}, {"text", "\xff"}, {"text", "a\x00"}, {"char(3)", "a "}, {"char(1)", "ab"},
 		{"date", "2026-1-1"}, {"date", "2026-02-30"}, {"date", int64(0)}, {"date", "0000-01-01"}, {"time", "20:00"}, {"timestamp", "2026-11-23 20:00:00"}, {"timestamp", "2026-11-23 20:00:00.000000Z"},
 		{"timestamptz", "2026-11-23 20:00:00.000000"}, {"timestamp(0)", "2026-11-23 20:00:00.500000"},
@@ -281,7 +283,7 @@ func TestCastConvertsWhatPostgreSQLConverts(t *testing.T) {
 	}{
 		{"int4", 2.5, int64(3), ""}, {"int4", -2.5, int64(-3), ""}, {"int4", 1e10, nil, "22003"}, {"int8", math.Inf(1), nil, "22003"}, {"int4", "12", int64(12), ""}, {"int4", "x", nil, "22P02"},
 		{"bool", int64(5), int64(1), ""}, {"bool", "yes", int64(1), ""}, {"varchar(2)", "abc", "ab", ""}, {"text", int64(5), "5", ""}, {"text", 1.5, "1.5", ""}, {"text", []byte{1}, `\x01`, ""},
-		{"numeric(10,2)", 0.1 + 0.2, 0.3, ""}, {"numeric", 0.1 + 0.2, 0.3, ""}, {"numeric(3,1)", int64(1000), nil, "22003"}, {"float8", "1.5", 1.5, ""}, {"float4", 0.1, float64(float32(0.1)), ""},
+		{"numeric(10,2)", third, 0.33, ""}, {"numeric", third, 0.333333333333333, ""}, {"numeric(3,1)", int64(1000), nil, "22003"}, {"float8", "1.5", 1.5, ""}, {"float4", 0.1, float64(float32(0.1)), ""},
 		{"date", "2026-11-23 20:00:00.000000Z", "2026-11-23", ""}, {"date", int64(1), nil, "42846"}, {"uuid", int64(1), nil, "42846"}, {"bytea", "abc", []byte("abc"), ""},
 		{"int4[]", "[1,2]", "[1,2]", ""}, {"int4[]", "{1,2}", "[1,2]", ""}, {"jsonb", int64(7), "7", ""}, {"int4", nil, nil, ""},
 	}
