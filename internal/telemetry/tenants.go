@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"kimberlite/internal/clock"
 	"kimberlite/internal/ident"
 )
@@ -44,27 +42,16 @@ type topTenants struct {
 	n     int
 	clock clock.Clock
 
-	statements, rows, errors, refusals, busy *prometheus.Desc
-
 	mu     sync.Mutex // guards all below
 	top    map[ident.TenantID]*use
 	others use
 	recent *sketch
 	chosen time.Time
+	source Source // nil until there is a node
 }
 
 func newTopTenants(n int, c clock.Clock) *topTenants {
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("kimberlite_tenant_"+name, help+", for the tenants that do most, by id; \"other\" is all others.", []string{"tenant"}, nil)
-	}
-	return &topTenants{
-		n: n, clock: c, top: map[ident.TenantID]*use{}, recent: newSketch(sketchFactor * n), chosen: c.Now(),
-		statements: desc("statements_total", "Statements and requests"),
-		rows:       desc("rows_total", "Rows returned or changed"),
-		errors:     desc("errors_total", "Statements and requests that failed"),
-		refusals:   desc("quota_refusals_total", "Statements and requests that a quota refused"),
-		busy:       desc("busy_seconds_total", "Time that statements and requests took"),
-	}
+	return &topTenants{n: n, clock: c, top: map[ident.TenantID]*use{}, recent: newSketch(sketchFactor * n), chosen: c.Now()}
 }
 
 // add counts a tenant's use.
@@ -117,50 +104,24 @@ func (t *topTenants) choose(now time.Time) {
 	t.recent.halve()
 }
 
-// Describe is for the registry.
-func (t *topTenants) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{t.statements, t.rows, t.errors, t.refusals, t.busy} {
-		ch <- d
-	}
+func (t *topTenants) observe(source Source) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.source = source
 }
 
-// Collect is for the registry: it gives it the counters as they are.
-func (t *topTenants) Collect(ch chan<- prometheus.Metric) {
-	for label, u := range t.snapshot() {
-		count := func(d *prometheus.Desc, v float64) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, label)
-		}
-		count(t.statements, float64(u.statements))
-		count(t.rows, float64(u.rows))
-		count(t.errors, float64(u.errors))
-		count(t.refusals, float64(u.refusals))
-		count(t.busy, u.busy.Seconds())
-	}
-}
-
-// snapshot returns the counters by label. A scrape is when the places are
-// given anew: nobody sees them in between.
-func (t *topTenants) snapshot() map[string]use {
+// snapshot returns the counters by tenant, of the zero one for all others. A
+// scrape is when the places are given anew: nobody sees them in between.
+func (t *topTenants) snapshot() (map[ident.TenantID]use, Source) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now := t.clock.Now(); now.Sub(t.chosen) >= chooseEvery {
 		t.choose(now)
 	}
-	all := make(map[string]use, len(t.top)+1)
+	all := make(map[ident.TenantID]use, len(t.top)+1)
 	for tenant, u := range t.top {
-		all[tenant.String()] = *u
+		all[tenant] = *u
 	}
-	all[otherTenants] = t.others
-	return all
-}
-
-// names returns the tenants that have series of their own.
-func (t *topTenants) names() []ident.TenantID {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := make([]ident.TenantID, 0, len(t.top))
-	for tenant := range t.top {
-		all = append(all, tenant)
-	}
-	return all
+	all[ident.TenantID{}] = t.others
+	return all, t.source
 }
