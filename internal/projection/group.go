@@ -401,7 +401,7 @@ func (g *Group) EndTxn(key string, fingerprint [16]byte, res record.Result) (err
 			return w.c.fail("write", "", err)
 		}
 		if open != 0 {
-			return fault.New("write", fault.Constraint, "FOREIGN KEY constraint failed at the end of the transaction").ForTenant(g.d.tenant)
+			return fault.New("write", fault.Constraint, "FOREIGN KEY constraint failed at the end of the transaction").WithState(stateForeignKey).ForTenant(g.d.tenant)
 		}
 		if err := w.noteSequences(w.changes != g.txn.start.changes); err != nil {
 			return err

@@ -65,9 +65,11 @@ func (c *conn) codeError(op, sql string, code sqlite3.ErrorCode, err error) *fau
 	case sqlite3.INTERRUPT:
 		return c.interrupted(op)
 	case sqlite3.CONSTRAINT:
-		return fault.New(op, fault.Constraint, "%s", message)
+		var extended sqlite3.ExtendedErrorCode
+		_ = errors.As(err, &extended) // every constraint has one
+		return constraintError(op, message, extended)
 	case sqlite3.MISMATCH:
-		return fault.New(op, fault.Constraint, "%s: the value does not fit the column's type", message)
+		return fault.New(op, fault.Constraint, "%s: the value does not fit the column's type", message).WithState(stateWrongType)
 	case sqlite3.TOOBIG:
 		return fault.New(op, fault.TooLarge, "%s: a value has at most %d bytes, a statement %d", message, c.limits.MaxValueBytes, c.limits.MaxStatementBytes)
 	case sqlite3.FULL:
@@ -137,13 +139,17 @@ func sqlError(op, sql, message string, err error) *fault.Error {
 	if strings.Contains(message, "VACUUM") {
 		return fault.New(op, fault.Unsupported, "VACUUM is not offered: the projection reuses its free pages")
 	}
-	e := fault.New(op, kind, "%s", message)
+	state := ""
+	if kind == fault.SQL {
+		state = stateOfMessage(message)
+	}
+	e := fault.New(op, kind, "%s", message).WithState(state)
 	var detail *sqlite3.Error
 	if sql != "" && errors.As(err, &detail) {
 		if rest := detail.SQL(); rest != "" && len(rest) <= len(sql) {
 			at := len(sql) - len(rest)
-			e = fault.New(op, kind, "%s, at byte %d of the statement", message, at)
-			e.Position = int64(at)
+			e = fault.New(op, kind, "%s, at byte %d of the statement", message, at).WithState(state)
+			e.Position = positionOf(sql, at)
 		}
 	}
 	return e

@@ -51,6 +51,12 @@ var systemTables = []systemTable{
 		declare: `CREATE TABLE x(name TEXT, value INTEGER, max INTEGER)`,
 		open:    openUsage,
 	},
+	{
+		name: "audit",
+		declare: `CREATE TABLE x("offset" INTEGER, time TEXT, principal TEXT, role TEXT, remote TEXT, action TEXT,
+			object TEXT, outcome TEXT, detail TEXT)`,
+		open: openAudit, best: bestAudit,
+	},
 }
 
 // attachSystem makes the system tables on a new connection.

@@ -23,7 +23,14 @@ func (w *writer) commit(g *projection.Group) error {
 		w.abort(g)
 		return nil
 	}
-	rec, at, err := w.sealRecord(p)
+	w.logMu.Lock()
+	defer w.logMu.Unlock()
+	var rec []byte
+	var at projection.Applied
+	nextAudit, err := w.absorb(g)
+	if err == nil {
+		rec, at, err = w.sealRecord(p, 0)
+	}
 	if err == nil {
 		err = g.Prepare(at)
 	}
@@ -47,6 +54,7 @@ func (w *writer) commit(g *projection.Group) error {
 		w.rt.broken.Store(true)
 		w.rt.m.o.Logger.Warn("projection did not commit a logged record; it recovers from its log", "tenant", w.rt.id.String(), "error", err.Error())
 	}
+	w.absorbed(nextAudit)
 	w.sinceFlush++
 	w.rt.watch.notify()
 	return nil
@@ -65,8 +73,9 @@ func worthLogging(p *record.Payload) bool {
 
 // sealRecord makes the tenant's next record of a payload and says where the
 // projection stands once it is applied. Clock, keys and sealing happen here,
-// before the proposal, so that everything after it is deterministic.
-func (w *writer) sealRecord(p *record.Payload) ([]byte, projection.Applied, error) {
+// before the proposal, so that everything after it is deterministic. reserve
+// is how far the record may go above the log's limit. The caller holds logMu.
+func (w *writer) sealRecord(p *record.Payload, reserve int64) ([]byte, projection.Applied, error) {
 	var none projection.Applied
 	buf, err := record.EncodePayload(w.buf[:0], p)
 	if err != nil {
@@ -78,7 +87,11 @@ func (w *writer) sealRecord(p *record.Payload) ([]byte, projection.Applied, erro
 	defer clear(buf)
 	pos := w.rt.log.Position()
 	size := record.HeaderBytes + len(buf) + seal.Overhead + record.TrailerBytes
-	if err := quota.CheckLog(quota.Limits{MaxLogBytes: w.rt.maxLog.Load()}, pos.TotalBytes, int64(size)); err != nil {
+	limit := w.rt.maxLog.Load()
+	if limit > 0 {
+		limit += reserve
+	}
+	if err := quota.CheckLog(quota.Limits{MaxLogBytes: limit}, pos.TotalBytes, int64(size)); err != nil {
 		return nil, none, tenantError(err, w.rt.id)
 	}
 	segment := w.rt.log.SegmentFor(size)

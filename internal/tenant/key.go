@@ -4,9 +4,11 @@ import (
 	"context"
 	"time"
 
+	"kimberlite/internal/audit"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/keyring"
+	"kimberlite/internal/projection"
 )
 
 // KeyStatus describes a tenant's keys; it holds no key.
@@ -45,13 +47,26 @@ func (m *Manager) KeyStatus(id ident.TenantID) (KeyStatus, error) {
 // RotateDEK makes a new DEK seal from the next record on. Old generations
 // keep opening what they sealed; nothing is re-encrypted.
 func (t *Tenant) RotateDEK(ctx context.Context) error {
-	return t.withWriter(ctx, func(rt *Runtime) error { return rt.rotateDEK(ctx) })
+	return t.rotate(ctx, "dek", func(rt *Runtime) error { return rt.rotateDEK(ctx) })
+}
+
+// rotate changes keys and notes it in the audit trail.
+func (t *Tenant) rotate(ctx context.Context, level string, change func(rt *Runtime) error) error {
+	if err := t.require(projection.RightManage); err != nil {
+		return err
+	}
+	return t.withWriter(ctx, func(rt *Runtime) error {
+		if err := change(rt); err != nil {
+			return err
+		}
+		return rt.writer.note(administration, t.entry(audit.KeyRotated, level, audit.OK))
+	})
 }
 
 // RotateKEK makes a new KEK wrap the tenant's DEKs and signing key, and
 // destroys the old one once the shard has agreed.
 func (t *Tenant) RotateKEK(ctx context.Context) error {
-	return t.withWriter(ctx, func(rt *Runtime) error { return rt.rotateKEK(ctx) })
+	return t.rotate(ctx, "kek", func(rt *Runtime) error { return rt.rotateKEK(ctx) })
 }
 
 // withWriter runs fn while no write of the tenant runs. Readers go on.
@@ -88,6 +103,9 @@ func (rt *Runtime) changeKeys(ctx context.Context, newDEK bool, change func(keyr
 	if err != nil {
 		return err
 	}
+	// A record that is sealed meanwhile would be under the old generation.
+	rt.writer.logMu.Lock()
+	defer rt.writer.logMu.Unlock()
 	changed, err := change(env)
 	if err == nil {
 		err = keyring.CheckSuccessor(env, changed)
@@ -136,7 +154,11 @@ func (w *writer) rotateWhenDue(ctx context.Context) {
 	if !rt.keysDue() {
 		return
 	}
-	if err := rt.rotateDEK(ctx); err != nil {
+	err := rt.rotateDEK(ctx)
+	if err == nil {
+		err = w.note(administration, audit.Entry{Principal: "system", Action: audit.KeyRotated, Object: "dek", Outcome: audit.OK})
+	}
+	if err != nil {
 		rt.m.o.Logger.Warn("automatic key rotation failed; it is tried again", "tenant", rt.id.String(), "error", err.Error())
 	}
 }

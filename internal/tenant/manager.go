@@ -230,8 +230,17 @@ func (m *Manager) CloseTenant(id ident.TenantID) (bool, error) {
 // waited for until ctx ends. Several tenants close at once.
 func (m *Manager) Close(ctx context.Context) error {
 	m.mu.Lock()
-	m.closed = true
 	slots := make([]*slot, 0, len(m.slots))
+	for _, s := range m.slots {
+		slots = append(slots, s)
+	}
+	m.mu.Unlock()
+	for _, s := range slots {
+		s.flushGathered(true)
+	}
+	m.mu.Lock()
+	m.closed = true
+	slots = slots[:0]
 	for _, s := range m.slots {
 		slots = append(slots, s)
 	}

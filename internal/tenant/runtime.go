@@ -84,6 +84,8 @@ func (m *Manager) openRuntime(ctx context.Context, s *slot) (*Runtime, error) {
 		lease.Release()
 		return nil, err
 	}
+	rt.writer.nextAudit = rt.db.InternalStream(projection.AuditStream).Next.Uint64()
+	rt.writer.nextCredential = rt.db.InternalStream(projection.CredentialStream).Next.Uint64()
 	return rt, nil
 }
 

@@ -25,6 +25,8 @@ type slot struct {
 
 	mu sync.Mutex // serialises opening and closing
 
+	gathering gathering
+
 	headMu sync.Mutex   // guards head, and the order of writes of the HEAD file
 	head   ident.Offset // how many records the last head that we wrote covers
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"kimberlite/internal/audit"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/projection"
@@ -24,17 +25,22 @@ type StreamEvent struct {
 
 // CreateStream makes an event stream.
 func (t *Tenant) CreateStream(ctx context.Context, rq Request, name string) (projection.StreamInfo, error) {
+	if err := t.require(projection.RightDefine); err != nil {
+		return projection.StreamInfo{}, err
+	}
 	rt, err := t.enterWrite(ctx, rq)
 	if err != nil {
 		return projection.StreamInfo{}, err
 	}
 	defer t.leave()
 	var info projection.StreamInfo
-	_, err = rt.writer.do(&request{
+	_, err = t.do(rt, &request{
 		ctx: ctx, key: rq.IdempotencyKey, fingerprint: fingerprint(rq, "stream", name, nil),
 		run: func(_ context.Context, g *projection.Group) (record.Result, error) {
 			var err error
-			info, err = g.CreateStream(name)
+			if info, err = g.CreateStream(name); err == nil {
+				err = g.AddAudit(t.entry(audit.StreamCreated, info.Name, audit.OK).Encode())
+			}
 			return record.Result{}, err
 		},
 	})
@@ -47,6 +53,9 @@ func (t *Tenant) CreateStream(ctx context.Context, rq Request, name string) (pro
 // Append appends messages to an event stream, all or none, and returns the
 // stream offset of the first.
 func (t *Tenant) Append(ctx context.Context, rq Request, stream string, msgs []projection.Message) (ident.Offset, error) {
+	if err := t.require(projection.RightWrite); err != nil {
+		return ident.Offset{}, err
+	}
 	rt, err := t.enterWrite(ctx, rq)
 	if err != nil {
 		return ident.Offset{}, err
@@ -60,7 +69,7 @@ func (t *Tenant) Append(ctx context.Context, rq Request, stream string, msgs []p
 		}
 		fp = fingerprint(rq, "append", stream, flat)
 	}
-	res, err := rt.writer.do(&request{
+	res, err := t.do(rt, &request{
 		ctx: ctx, key: rq.IdempotencyKey, fingerprint: fp,
 		run: func(_ context.Context, g *projection.Group) (record.Result, error) {
 			first, err := g.Append(stream, msgs)
@@ -87,6 +96,9 @@ const readBatch = 1 << 20
 // to limit of them (0 = all there are now). It returns the offset after the
 // last one given. fn must not keep the event's byte slices.
 func (t *Tenant) ReadStream(ctx context.Context, stream string, from ident.Offset, limit int, fn func(*StreamEvent) error) (ident.Offset, error) {
+	if err := t.require(projection.RightRows); err != nil {
+		return from, err
+	}
 	rt, err := t.enter(ctx)
 	if err != nil {
 		return from, err
@@ -214,6 +226,9 @@ func (rt *Runtime) columns(info projection.StreamInfo, e *record.Event) ([]recor
 // one once it is durable, until ctx ends or fn returns an error. While it
 // waits it holds neither the tenant open nor a concurrency slot.
 func (t *Tenant) Tail(ctx context.Context, stream string, from ident.Offset, fn func(*StreamEvent) error) error {
+	if err := t.require(projection.RightRows); err != nil {
+		return err
+	}
 	for {
 		next, wait, done, err := t.tailStep(ctx, stream, from, fn)
 		if err != nil {

@@ -110,7 +110,7 @@ func (c *eventCursor) take(raw tenantlog.Raw) error {
 	}
 	for i := range p.Txns {
 		for _, e := range p.Txns[i].Events {
-			if !isStreamData(e.Kind) || (c.stream != 0 && (e.Stream != c.stream || e.StreamOffset < c.from)) {
+			if !isStreamData(e.Kind) || e.Stream >= projection.AuditStream || (c.stream != 0 && (e.Stream != c.stream || e.StreamOffset < c.from)) {
 				continue
 			}
 			c.events = append(c.events, projection.LoggedEvent{LogOffset: h.Offset.Uint64(), Time: h.Time, Event: e})

@@ -21,6 +21,8 @@ import (
 type Tenant struct {
 	m    *Manager
 	slot *slot
+	// actor is who the calls are made for; nil for the program itself.
+	actor *Actor
 }
 
 // Tenant returns a handle on a tenant that exists.
@@ -79,13 +81,16 @@ func (t *Tenant) Exec(ctx context.Context, rq Request, sql string, args []any) (
 		return record.Result{}, err
 	}
 	defer t.leave()
-	return rt.writer.do(&request{
+	return t.do(rt, &request{
 		ctx: ctx, key: rq.IdempotencyKey, fingerprint: fingerprint(rq, "exec", sql, args),
 		run: func(ctx context.Context, g *projection.Group) (record.Result, error) { return g.Exec(ctx, sql, args) },
 	})
 }
 
 func (t *Tenant) enterWrite(ctx context.Context, rq Request) (*Runtime, error) {
+	if err := t.require(projection.RightWrite); err != nil {
+		return nil, err // before it takes the writer
+	}
 	if err := rq.check(); err != nil {
 		return nil, tenantError(err, t.slot.id)
 	}
@@ -108,7 +113,7 @@ func (t *Tenant) ExecBatch(ctx context.Context, rq Request, sql string, rows [][
 		}
 		fp = fingerprint(rq, "batch", sql, flat)
 	}
-	return rt.writer.do(&request{
+	return t.do(rt, &request{
 		ctx: ctx, key: rq.IdempotencyKey, fingerprint: fp,
 		run: func(ctx context.Context, g *projection.Group) (record.Result, error) {
 			var total record.Result
@@ -194,12 +199,12 @@ func (t *Tenant) Query(ctx context.Context, sql string, args []any) (*Rows, erro
 		t.leave()
 		return nil, err
 	}
-	rows, err := reader.Query(ctx, sql, args)
+	rows, err := reader.As(t.access()).Query(ctx, sql, args)
 	if err != nil {
 		rt.suspect(err)
 		reader.Release()
 		t.leave()
-		return nil, err
+		return nil, t.refused(err)
 	}
 	return &Rows{Rows: rows, t: t, rt: rt, reader: reader, open: true}, nil
 }
@@ -250,9 +255,9 @@ func (t *Tenant) ReadOnly(ctx context.Context, sql string) (bool, error) {
 		return false, tenantError(err, t.slot.id)
 	}
 	defer t.slot.release()
-	readOnly, err := rt.db.ReadOnly(ctx, projection.AccessOwner, sql)
+	readOnly, err := rt.db.ReadOnly(ctx, t.access(), sql)
 	rt.suspect(err)
-	return readOnly, err
+	return readOnly, t.refused(err)
 }
 
 // QueryWrite runs a statement that writes and returns rows (RETURNING): fn is
@@ -265,7 +270,7 @@ func (t *Tenant) QueryWrite(ctx context.Context, rq Request, sql string, args []
 		return record.Result{}, err
 	}
 	defer t.leave()
-	return rt.writer.do(&request{
+	return t.do(rt, &request{
 		ctx: ctx, key: rq.IdempotencyKey, fingerprint: fingerprint(rq, "query", sql, args),
 		run: func(ctx context.Context, g *projection.Group) (record.Result, error) {
 			reset()
@@ -276,6 +281,9 @@ func (t *Tenant) QueryWrite(ctx context.Context, rq Request, sql string, args []
 
 // TableHash returns a hash over the schema and all rows of the projection.
 func (t *Tenant) TableHash(ctx context.Context) ([32]byte, error) {
+	if err := t.require(projection.RightRows); err != nil {
+		return [32]byte{}, err
+	}
 	rt, err := t.slot.acquire(ctx)
 	if err != nil {
 		return [32]byte{}, tenantError(err, t.slot.id)
@@ -288,6 +296,9 @@ func (t *Tenant) TableHash(ctx context.Context) ([32]byte, error) {
 
 // Rebuild throws the projection away and derives it from the log again.
 func (t *Tenant) Rebuild(ctx context.Context) error {
+	if err := t.require(projection.RightManage); err != nil {
+		return err
+	}
 	err := t.withWriter(ctx, func(rt *Runtime) error {
 		rt.broken.Store(true)
 		rt.discard.Store(true)

@@ -25,8 +25,8 @@ type Tx struct {
 	mu     sync.Mutex // guards all below
 	rt     *Runtime
 	reader *projection.Reader
-	// seen is what the snapshot of reader had applied.
-	seen    ident.Offset
+	// seen is the version that the snapshot of reader has.
+	seen    uint64
 	group   *projection.Group
 	release func() // hands the writer on
 	timer   *time.Timer
@@ -84,9 +84,9 @@ func (x *Tx) Query(ctx context.Context, sql string, args []any, fn func(*project
 		return record.Result{}, x.ended
 	}
 	if x.group == nil {
-		readOnly, err := x.rt.db.ReadOnly(ctx, projection.AccessOwner, sql)
+		readOnly, err := x.rt.db.ReadOnly(ctx, x.t.access(), sql)
 		if err != nil {
-			return record.Result{}, err
+			return record.Result{}, x.t.refused(err)
 		}
 		if readOnly {
 			return record.Result{}, x.read(ctx, sql, args, fn)
@@ -116,6 +116,7 @@ func (x *Tx) statement(run func() (record.Result, error)) (record.Result, error)
 	if err == nil {
 		return res, nil
 	}
+	err = x.t.refused(err)
 	if x.group.Broken() != nil {
 		return res, x.broke(err)
 	}
@@ -141,7 +142,7 @@ func (x *Tx) read(ctx context.Context, sql string, args []any, fn func(*projecti
 			return err
 		}
 	}
-	return x.reader.Each(ctx, sql, args, fn)
+	return x.t.refused(x.reader.Each(ctx, sql, args, fn))
 }
 
 // snapshot pins what is committed now and notes how far that is.
@@ -150,13 +151,14 @@ func (x *Tx) snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.As(x.t.access())
 	for {
-		before := x.rt.db.Applied().Next
+		before := x.rt.db.Version()
 		if err := r.BeginSnapshot(ctx); err != nil {
 			r.Release()
 			return err
 		}
-		if x.rt.db.Applied().Next == before {
+		if x.rt.db.Version() == before {
 			x.reader, x.seen = r, before
 			return nil
 		}
@@ -172,6 +174,9 @@ func (x *Tx) hold(ctx context.Context) error {
 	if x.group != nil {
 		x.timer.Stop()
 		return nil
+	}
+	if err := x.t.require(projection.RightWrite); err != nil {
+		return err // whoever may not write must not hold the writer
 	}
 	release, err := x.rt.writer.acquire(ctx)
 	if err != nil {
@@ -193,7 +198,7 @@ func (x *Tx) begin(ctx context.Context) error {
 		return err
 	}
 	if x.reader != nil {
-		moved := x.rt.db.Applied().Next != x.seen
+		moved := x.rt.db.Version() != x.seen
 		x.endSnapshot()
 		if moved {
 			err := fault.New("transaction", fault.Conflict, "what the transaction has read was changed by another one: roll back and try again").ForTenant(x.rt.id)
@@ -210,6 +215,7 @@ func (x *Tx) begin(ctx context.Context) error {
 		x.rt.writer.abort(g)
 		return err
 	}
+	x.t.act(g)
 	x.group = g
 	return nil
 }
@@ -312,5 +318,5 @@ func (x *Tx) ReadOnly(ctx context.Context, sql string) (bool, error) {
 	if x.ended != nil {
 		return false, x.ended
 	}
-	return x.rt.db.ReadOnly(ctx, projection.AccessOwner, sql)
+	return x.rt.db.ReadOnly(ctx, x.t.access(), sql)
 }

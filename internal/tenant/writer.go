@@ -36,11 +36,14 @@ type writer struct {
 	queue []*request
 	busy  bool // somebody leads
 
-	// The fields below belong to whoever leads.
+	// The fields below belong to whoever leads, but for lastTime and buf,
+	// which logMu guards.
 	lastTime   time.Time // of the last record
 	openedAt   ident.Offset
 	sinceFlush int
 	buf        []byte // reused for payloads
+
+	notes
 
 	idle atomic.Pointer[Tx] // the interactive transaction that holds the writer
 }
@@ -158,8 +161,20 @@ func (w *writer) wait(r *request) error {
 	}
 }
 
-// handOff gives the lead to the next request that waits, or to nobody.
+// handOff gives the lead to the next request that waits, or to nobody. The
+// caller leads, and no group is open.
 func (w *writer) handOff() {
+	for {
+		w.settleNotes()
+		w.passOn()
+		// A note that came in between found the lead taken.
+		if w.rt.broken.Load() || !w.tryLead() {
+			return
+		}
+	}
+}
+
+func (w *writer) passOn() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.queue) > 0 {
