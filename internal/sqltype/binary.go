@@ -178,8 +178,8 @@ func (t Type) inputBinaryArray(element Type, b []byte) (any, error) {
 		return nil, t.invalidBinary()
 	}
 	dimensions := int(binary.BigEndian.Uint32(b))
-	if e, ok := Lookup(binary.BigEndian.Uint32(b[8:])); ok {
-		element = e
+	if oid := binary.BigEndian.Uint32(b[8:]); oid != element.OID {
+		return nil, fail(stateWrongType, "wrong element type for type %s", t.SQL())
 	}
 	b = b[12:]
 	if dimensions == 0 {
