@@ -1,0 +1,215 @@
+package pgcatalog
+
+import (
+	"strings"
+
+	"kimberlite/internal/schema"
+	"kimberlite/internal/sqltype"
+)
+
+// systemCatalog is PostgreSQL's own tables as pg_class and pg_attribute list
+// them. It is the same for everybody.
+type systemCatalog struct {
+	byOID      map[uint32]*relation
+	byName     map[string]*relation // of pg_catalog
+	classes    [][]any
+	attributes [][]any
+}
+
+// systemRelations is made once and read-only from then on.
+func systemRelations() *systemCatalog { return systemCatalogs.get(makeSystemRelations) }
+
+// systemCatalogs is what systemRelations returns.
+var systemCatalogs lazy[*systemCatalog]
+
+func makeSystemRelations() *systemCatalog {
+	s := &systemCatalog{byOID: map[uint32]*relation{}, byName: map[string]*relation{}}
+	class, attribute := table("pg_class"), table("pg_attribute")
+	for _, t := range Tables() {
+		r := &relation{oid: t.oid, name: t.name, namespace: catalogOID, kind: 'r', system: t}
+		if t.view {
+			r.kind = 'v'
+		}
+		if t.information() {
+			r.namespace = informationOID
+		} else {
+			s.byName[r.name] = r
+		}
+		s.byOID[r.oid] = r
+		s.classes = append(s.classes, classRow(class, r, len(t.Columns)))
+		for i, c := range t.Columns {
+			s.attributes = append(s.attributes, attributeRow(attribute, r.oid, i+1, c.Name, c.Type,
+				"attnotnull", c.notNull))
+		}
+	}
+	return s
+}
+
+// classRow is a row of pg_class with what every kind of relation has, and
+// more pairs.
+func classRow(t *Table, r *relation, columns int, pairs ...any) []any {
+	stores := r.kind == 'r' || r.kind == 'i' || r.kind == 'S'
+	method, filenode, identity := 0, uint32(0), "n"
+	switch r.kind {
+	case 'r':
+		method, identity = heapOID, "d"
+		if r.system != nil {
+			identity = "n"
+		}
+	case 'i':
+		method = btreeOID
+	}
+	if stores {
+		filenode = r.oid
+	}
+	return t.row(append([]any{
+		"oid", r.oid, "relname", r.name, "relnamespace", r.namespace, "relowner", ownerOID, "relam", method,
+		"relfilenode", filenode, "reltuples", float64(-1), "relpersistence", "p", "relkind", r.kind,
+		"relnatts", columns, "relispopulated", true, "relreplident", identity, "relhasrules", r.kind == 'v',
+	}, pairs...)...)
+}
+
+func rowsClass(e *Env, t *Table) [][]any {
+	c := e.catalog()
+	system := systemRelations().classes
+	rows := make([][]any, 0, len(c.relations)+len(system))
+	for _, r := range c.relations {
+		switch {
+		case r.index != nil:
+			rows = append(rows, classRow(t, r, len(r.index.Columns)))
+		case r.sequence != nil:
+			rows = append(rows, classRow(t, r, len(sequenceColumns), "relhasindex", false))
+		default:
+			rows = append(rows, classRow(t, r, len(r.table.Columns),
+				"relhasindex", len(r.table.Indexes) > 0, "relchecks", len(r.table.Checks),
+				"relhastriggers", len(r.table.Triggers) > 0 || len(r.table.ForeignKeys) > 0 || c.referenced[r.table]))
+		}
+	}
+	return append(rows, system...)
+}
+
+// attributeRow is a row of pg_attribute with what follows from its type, and
+// more pairs.
+func attributeRow(t *Table, relation uint32, place int, name string, kind sqltype.Type, pairs ...any) []any {
+	f := typeFact(kind.OID)
+	dimensions := 0
+	if _, ok := kind.Element(); ok {
+		dimensions = 1
+	}
+	return t.row(append([]any{
+		"attrelid", relation, "attname", name, "atttypid", kind.OID, "attstattarget", -1, "attlen", f.length,
+		"attnum", place, "attndims", dimensions, "attcacheoff", -1, "atttypmod", kind.Mod, "attbyval", f.byValue,
+		"attalign", f.align, "attstorage", f.storage, "attislocal", true, "attcollation", f.collation,
+	}, pairs...)...)
+}
+
+// sequenceColumns are the columns of every sequence.
+var sequenceColumns = []Column{
+	{Name: "last_value", Type: sqltype.Int8}, {Name: "log_cnt", Type: sqltype.Int8}, {Name: "is_called", Type: sqltype.Bool},
+}
+
+func rowsAttribute(e *Env, t *Table) [][]any {
+	var rows [][]any
+	for _, r := range e.catalog().relations {
+		switch {
+		case r.index != nil:
+			rows = append(rows, indexAttributes(t, r)...)
+		case r.sequence != nil:
+			for i, k := range sequenceColumns {
+				rows = append(rows, attributeRow(t, r.oid, i+1, k.Name, k.Type, "attnotnull", true))
+			}
+		default:
+			for i := range r.table.Columns {
+				k := &r.table.Columns[i]
+				generated := ""
+				if k.Generated {
+					generated = "s"
+				}
+				rows = append(rows, attributeRow(t, r.oid, i+1, k.Name, k.Type,
+					"attnotnull", notNull(k), "atthasdef", defaultText(k) != "",
+					"attidentity", k.Identity, "attgenerated", generated))
+			}
+		}
+	}
+	return append(rows, systemRelations().attributes...)
+}
+
+// notNull says that a column refuses NULL, in PostgreSQL's eyes.
+func notNull(c *schema.Column) bool { return c.NotNull || c.PrimaryKey > 0 || c.Identity != "" }
+
+func indexAttributes(t *Table, r *relation) [][]any {
+	var rows [][]any
+	for i, name := range r.index.Columns {
+		kind := sqltype.Text
+		if c, _, ok := r.table.Column(name); ok {
+			kind = c.Type
+		} else {
+			name = "expr"
+		}
+		rows = append(rows, attributeRow(t, r.oid, i+1, name, kind))
+	}
+	return rows
+}
+
+func rowsAttrdef(e *Env, t *Table) [][]any {
+	var rows [][]any
+	for _, d := range e.catalog().defaults {
+		rows = append(rows, t.row("oid", d.oid, "adrelid", d.table.OID, "adnum", d.column, "adbin", d.text))
+	}
+	return rows
+}
+
+func rowsIndex(e *Env, t *Table) [][]any {
+	var rows [][]any
+	for _, r := range e.catalog().relations {
+		if r.index == nil {
+			continue
+		}
+		x, columns := r.index, places(r.table, r.index.Columns)
+		collations, classes, options := indexVectors(r.table, x)
+		rows = append(rows, t.row(
+			"indexrelid", r.oid, "indrelid", r.table.OID, "indnatts", len(columns), "indnkeyatts", len(columns),
+			"indisunique", x.Unique || x.Primary, "indisprimary", x.Primary, "indimmediate", true, "indisvalid", true,
+			"indisready", true, "indislive", true, "indkey", vector(columns), "indcollation", vector(collations),
+			"indclass", vector(classes), "indoption", vector(options),
+			"indexprs", optional(strings.Join(indexExpressions(x), ", ")), "indpred", optional(stripParens(x.Where))))
+	}
+	return rows
+}
+
+// indexVectors returns the collation, operator class and options of each
+// element of an index's key.
+func indexVectors(t *schema.Table, x *schema.Index) (collations, classes, options []int) {
+	parts := keyParts(x)
+	for i, name := range x.Columns {
+		kind := sqltype.Text
+		if c, _, ok := t.Column(name); ok {
+			kind = c.Type
+		}
+		option := 0
+		if i < len(parts) {
+			if parts[i].descending {
+				option |= 1
+			}
+			if parts[i].nullsFirst {
+				option |= 2
+			}
+		}
+		collations = append(collations, typeFact(kind.OID).collation)
+		classes = append(classes, operatorClass(kind.OID))
+		options = append(options, option)
+	}
+	return collations, classes, options
+}
+
+// indexExpressions returns the texts of the key's elements that are no columns.
+func indexExpressions(x *schema.Index) []string {
+	var list []string
+	parts := keyParts(x)
+	for i, name := range x.Columns {
+		if name == "" && i < len(parts) {
+			list = append(list, parts[i].text)
+		}
+	}
+	return list
+}
