@@ -18,12 +18,19 @@ const (
 	AccessWriter
 	AccessReader
 	AccessAuditor
+	// AccessOperator manages a tenant from outside and sees nothing in it.
+	AccessOperator
 )
 
 // String returns the role's name.
 func (a Access) String() string {
-	return [...]string{"owner", "writer", "reader", "auditor"}[a&3]
+	if int(a) >= len(accessNames) {
+		return "none"
+	}
+	return accessNames[a]
 }
+
+var accessNames = [...]string{"owner", "writer", "reader", "auditor", "operator"}
 
 // Right is a thing that a statement or call needs to be allowed; rights are
 // combined by or.
@@ -39,16 +46,20 @@ const (
 	RightRows
 	// RightAudit is to read the audit trail.
 	RightAudit
-	// RightManage is to rotate keys and to rebuild the tables.
+	// RightManage is to rotate keys, to rebuild the tables and to see to
+	// credentials.
 	RightManage
+	// RightCatalog is to see which tables and streams there are.
+	RightCatalog
 )
 
 // accessRights are the rights of each access.
 var accessRights = [...]Right{
-	AccessOwner:   RightDefine | RightWrite | RightRows | RightAudit | RightManage,
-	AccessWriter:  RightWrite | RightRows,
-	AccessReader:  RightRows,
-	AccessAuditor: RightAudit,
+	AccessOwner:    RightDefine | RightWrite | RightRows | RightAudit | RightManage | RightCatalog,
+	AccessWriter:   RightWrite | RightRows | RightCatalog,
+	AccessReader:   RightRows | RightCatalog,
+	AccessAuditor:  RightAudit | RightCatalog,
+	AccessOperator: RightManage,
 }
 
 // rightTexts say what is missing, from the right that matters most.
@@ -56,16 +67,20 @@ var rightTexts = []struct {
 	right      Right
 	act, takes string
 }{
-	{RightManage, "manage keys and tables", "the role owner"},
+	{RightManage, "manage keys, tables and credentials", "the role owner"},
 	{RightDefine, "change the schema", "the role owner"},
 	{RightWrite, "write", "the role writer or owner"},
 	{RightRows, "read rows and events", "the role reader, writer or owner"},
 	{RightAudit, "read the audit trail", "the role auditor or owner"},
+	{RightCatalog, "see tables and streams", "a credential of the tenant"},
 }
 
 // Require returns a Denied error that says what is missing, or nil.
 func (a Access) Require(need Right) *fault.Error {
-	missing := need &^ accessRights[a&3]
+	missing := need
+	if int(a) < len(accessRights) {
+		missing &^= accessRights[a]
+	}
 	if missing == 0 {
 		return nil
 	}
@@ -125,9 +140,9 @@ func (a *authorizer) rightToRead(table, schema string) Right {
 	case schema == systemSchema && name == "audit":
 		return RightAudit
 	case schema == systemSchema && name != "events":
-		return 0
+		return RightCatalog
 	case schema != systemSchema && catalogTables[name] && (a.isTable == nil || !a.isTable(name)):
-		return 0
+		return RightCatalog
 	}
 	return RightRows
 }

@@ -31,13 +31,14 @@ type Runtime struct {
 	store *pagestore.Store
 	db    *projection.DB
 
-	writer   writer
-	watch    watch
-	segKeys  segmentKeys
-	maxLog   atomic.Int64  // limit of log bytes, 0 = unlimited
-	dueAt    atomic.Uint64 // counts writes between looks at the rotation policy
-	flushing atomic.Bool
-	flushes  sync.WaitGroup
+	writer      writer
+	watch       watch
+	credentials credentials
+	segKeys     segmentKeys
+	maxLog      atomic.Int64  // limit of log bytes, 0 = unlimited
+	dueAt       atomic.Uint64 // counts writes between looks at the rotation policy
+	flushing    atomic.Bool
+	flushes     sync.WaitGroup
 
 	// broken says that the projection is in doubt: nobody may use it further,
 	// and the next opening rebuilds it or catches up.

@@ -81,6 +81,9 @@ func (t *Tenant) Append(ctx context.Context, rq Request, stream string, msgs []p
 
 // Streams returns the tenant's streams, tables' and event streams, by name.
 func (t *Tenant) Streams(ctx context.Context) ([]projection.StreamInfo, error) {
+	if err := t.require(projection.RightCatalog); err != nil {
+		return nil, err
+	}
 	rt, err := t.enter(ctx)
 	if err != nil {
 		return nil, err
