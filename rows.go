@@ -8,6 +8,7 @@ import (
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/projection"
+	"kimberlite/internal/scan"
 	"kimberlite/internal/tenant"
 )
 
@@ -134,7 +135,7 @@ func (r *Rows) Scan(dest ...any) error {
 		if r.live != nil && scanLive(r.live, i, d) {
 			continue
 		}
-		if err := assign(d, r.value(i)); err != nil {
+		if err := scan.Assign(d, r.value(i)); err != nil {
 			return errors.Join(r.Err(), fault.Wrap("scan", fault.Invalid, err, "column %d (%s)", i+1, clip(r.Columns()[i])))
 		}
 	}

@@ -24,7 +24,7 @@ var tiers = []tier{
 	}},
 	{"pure", []string{
 		"internal/dialect", "internal/pgcatalog", "internal/sqlfunc", "internal/schema", "internal/sqltype",
-		"internal/credential", "internal/audit", "internal/record", "internal/quota", "internal/quantity", "gen/kimberlite/v1", "gen/kimberlite/v1/kimberlitev1connect",
+		"internal/credential", "internal/audit", "internal/record", "internal/quota", "internal/quantity", "internal/scan", "gen/kimberlite/v1", "gen/kimberlite/v1/kimberlitev1connect",
 	}},
 	{"ground", []string{"internal/seal", "internal/disk", "internal/fault", "internal/clock", "internal/ident"}},
 }

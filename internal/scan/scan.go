@@ -1,4 +1,9 @@
-package kimberlite
+// Package scan stores values of SQLite in variables of Go.
+//
+// It guarantees that a value is converted only where nothing of it is lost.
+// It is pure and must not know where the values come from. The embedded API
+// and the client's rows use it.
+package scan
 
 import (
 	"database/sql"
@@ -9,9 +14,9 @@ import (
 	"time"
 )
 
-// assign stores a value of SQLite (nil, int64, float64, string, []byte) in
+// Assign stores a value of SQLite (nil, int64, float64, string, []byte) in
 // what dest points to. It converts where nothing is lost and refuses the rest.
-func assign(dest, v any) error {
+func Assign(dest, v any) error {
 	if p := reflect.ValueOf(dest); p.Kind() == reflect.Pointer && p.IsNil() {
 		return errPlace(dest)
 	}
@@ -44,7 +49,7 @@ func assignValue(to reflect.Value, v any) error {
 			return nil
 		}
 		fresh := reflect.New(to.Type().Elem())
-		if err := assign(fresh.Interface(), v); err != nil {
+		if err := Assign(fresh.Interface(), v); err != nil {
 			return err
 		}
 		to.Set(fresh)
