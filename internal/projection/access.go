@@ -141,7 +141,7 @@ func (a *authorizer) rightToRead(table, schema string) Right {
 		return RightAudit
 	case schema == systemSchema && name != "events":
 		return RightCatalog
-	case schema != systemSchema && catalogTables[name] && (a.isTable == nil || !a.isTable(name)):
+	case schema != systemSchema && (catalogTables[name] || isCatalogTable(name)) && (a.isTable == nil || !a.isTable(name)):
 		return RightCatalog
 	}
 	return RightRows

@@ -11,6 +11,7 @@ import (
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
+	"kimberlite/internal/pgcatalog"
 )
 
 // conn is one connection to SQLite with its file, authorizer and prepared
@@ -27,6 +28,12 @@ type conn struct {
 	internal  map[string]*sqlite3.Stmt
 	// schemaSeen is the DB's schemaVersion when the connection looked last.
 	schemaSeen uint64
+	// w is the writer that the connection belongs to, nil for a reader's.
+	w *writer
+	// env is what the catalog answers from, made when it is first asked, and
+	// envChanges the writer's changes that it knows.
+	env        *pgcatalog.Env
+	envChanges int
 	// dead says that the connection broke down and must only be closed.
 	dead bool
 	// worn says that it has done large work: its memory has grown, and only
@@ -94,7 +101,7 @@ type prepared struct {
 	stmt *sqlite3.Stmt
 	sql  string
 	info stmtInfo
-	// readOnly is SQLite's own judgement.
+	// readOnly is SQLite's own judgement, but for functions that write.
 	readOnly bool
 	params   params
 	busy     bool
@@ -123,7 +130,7 @@ func (c *conn) prepare(op, sql string) (p *prepared, tail string, err error) {
 	if stmt == nil {
 		return nil, tail, nil
 	}
-	p = &prepared{stmt: stmt, sql: sql, info: info, readOnly: stmt.ReadOnly(), busy: true}
+	p = &prepared{stmt: stmt, sql: sql, info: info, readOnly: stmt.ReadOnly() && info.needs&RightWrite == 0, busy: true}
 	if err := info.check(); err != nil {
 		_ = stmt.Close() // never run
 		return nil, "", err.ForTenant(c.tenant)

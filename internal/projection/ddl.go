@@ -14,12 +14,12 @@ type object struct {
 	sql               string
 }
 
-// schema is the tenant's part of SQLite's schema.
-type schema []object
+// objects are the tenant's part of SQLite's schema.
+type objects []object
 
 // readSchema reads the schema without our own and SQLite's own objects.
-func readSchema(c *conn) (schema, error) {
-	var all schema
+func readSchema(c *conn) (objects, error) {
+	var all objects
 	err := c.each(`SELECT type, name, tbl_name, rootpage, coalesce(sql,'') FROM sqlite_schema`, func(s *sqlite3.Stmt) error {
 		o := object{s.ColumnText(0), s.ColumnText(1), s.ColumnText(2), s.ColumnInt64(3), s.ColumnText(4)}
 		if !internalTables[o.table] && !hasPrefixFold(o.name, "sqlite_") {
@@ -30,7 +30,7 @@ func readSchema(c *conn) (schema, error) {
 	return all, err
 }
 
-func (s schema) byName() map[[2]string]object {
+func (s objects) byName() map[[2]string]object {
 	m := make(map[[2]string]object, len(s))
 	for _, o := range s {
 		m[[2]string{o.kind, o.name}] = o
@@ -40,7 +40,7 @@ func (s schema) byName() map[[2]string]object {
 
 // tablesByRoot maps tables by the page they begin at, which stays the same
 // when a table is renamed or its columns change.
-func (s schema) tablesByRoot() map[int64]object {
+func (s objects) tablesByRoot() map[int64]object {
 	m := map[int64]object{}
 	for _, o := range s {
 		if o.kind == "table" {
@@ -53,13 +53,13 @@ func (s schema) tablesByRoot() map[int64]object {
 // noteSchema turns what a DDL statement has changed into events. text is the
 // statement. It refuses changes that a client may not make, or that could not
 // be replayed; the caller then goes back to before the statement.
-func (w *writer) noteSchema(before schema, text string) error {
+func (w *writer) noteSchema(before objects, text string) error {
 	after, err := readSchema(w.c)
 	if err != nil {
 		return err
 	}
 	w.schemaChanged()
-	old, made := before.byName(), schema{}
+	old, made := before.byName(), objects{}
 	changed := len(before) != len(after)
 	for _, o := range after {
 		was, ok := old[[2]string{o.kind, o.name}]
@@ -93,6 +93,15 @@ func (w *writer) checkObject(o object) error {
 	if s := w.st.streams.named(o.name); s != nil && s.Kind == record.EventStream && (o.kind == "table" || o.kind == "view") {
 		return fault.New("sql", fault.AlreadyExists, "there is an event stream %q already", clip(s.Name)).ForTenant(w.c.tenant)
 	}
+	if o.kind != "table" && o.kind != "view" {
+		return nil
+	}
+	if isCatalogTable(o.name) {
+		return fault.New("sql", fault.Denied, "the name %q is that of a table of PostgreSQL's catalog", clip(o.name)).ForTenant(w.c.tenant)
+	}
+	if w.drawn[lower(o.name)] != nil {
+		return fault.New("sql", fault.AlreadyExists, "there is a sequence %q already", clip(o.name)).WithState(stateTwice).ForTenant(w.c.tenant)
+	}
 	if o.kind != "table" {
 		return nil
 	}
@@ -106,7 +115,7 @@ func (w *writer) checkObject(o object) error {
 
 // noteTables adds the events of tables that were dropped, changed and made,
 // in the order of the schema.
-func (w *writer) noteTables(before, after map[int64]object, order schema) error {
+func (w *writer) noteTables(before, after map[int64]object, order objects) error {
 	for root, was := range before {
 		if _, ok := after[root]; ok {
 			continue
@@ -116,6 +125,9 @@ func (w *writer) noteTables(before, after map[int64]object, order schema) error 
 			return fault.New("sql", fault.Internal, "table %q has no stream", clip(was.name)).ForTenant(w.c.tenant)
 		}
 		if err := w.emitStream(record.Event{Kind: record.StreamDropped, Stream: s.Number, Name: s.Name, StreamKind: record.TableStream}); err != nil {
+			return err
+		}
+		if err := w.dropOwnedSequences(s.Name); err != nil {
 			return err
 		}
 	}
@@ -167,6 +179,9 @@ func (w *writer) noteAltered(was, o object) error {
 	}
 	if o.name == s.Name && sameColumns(t.columns, s.Columns) {
 		return nil
+	}
+	if err := w.moveOwnedSequences(s, o.name, t.columns); err != nil {
+		return err
 	}
 	return w.emitStream(record.Event{
 		Kind: record.StreamAltered, Stream: s.Number, Name: o.name, StreamKind: record.TableStream,

@@ -7,6 +7,7 @@ import (
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/record"
+	"kimberlite/internal/schema"
 )
 
 // Group is one open SQLite transaction that holds the transactions of several
@@ -25,6 +26,9 @@ type Group struct {
 	broken   error
 	prepared bool
 	done     bool
+	// schema is that of Schema, as of schemaAt changes.
+	schema   *schema.Schema
+	schemaAt int
 	// txn is the transaction under way, nil between transactions.
 	txn *transaction
 	// access and note are those of Act.
@@ -259,7 +263,10 @@ func (g *Group) attempt(p *prepared, text string, args []any, fn func(*Row) erro
 			return err
 		}
 	}
-	var before schema
+	if err := w.loadDrawn(); err != nil {
+		return err
+	}
+	var before objects
 	if p.info.ddl {
 		w.defined = true
 		if before, err = readSchema(w.c); err != nil {
@@ -404,6 +411,9 @@ func (g *Group) EndTxn(key string, fingerprint [16]byte, res record.Result) (err
 			return fault.New("write", fault.Constraint, "FOREIGN KEY constraint failed at the end of the transaction").WithState(stateForeignKey).ForTenant(g.d.tenant)
 		}
 		if err := w.noteSequences(w.changes != g.txn.start.changes); err != nil {
+			return err
+		}
+		if err := w.noteDrawn(); err != nil {
 			return err
 		}
 	}

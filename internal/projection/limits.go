@@ -114,6 +114,7 @@ type guard struct {
 	// is what it said last, stride how many calls lie between.
 	calls, look, stride uint32
 	seen                time.Time
+	started             time.Time // what SQL functions are told, see now
 	err                 error
 }
 

@@ -13,7 +13,7 @@ import (
 
 // internalVersion is the version of the tables below and of what is in them.
 // A projection of another version is refused; it is rebuilt from the log.
-const internalVersion = 2
+const internalVersion = 3
 
 // internalSchema makes our own tables.
 //
@@ -24,6 +24,7 @@ const internalVersion = 2
 //   - idempotency: the answers to requests that carried a key, in the order
 //     of their records.
 //   - credential: the tenant's credentials, as their last event has them.
+//   - sequence: the sequences of SQL and the numbers that they gave last.
 //   - index: sparse, where in the log a stream's offsets stand.
 const internalSchema = `
 CREATE TABLE _kimberlite_meta(k INTEGER PRIMARY KEY, v);
@@ -31,6 +32,7 @@ CREATE TABLE _kimberlite_stream(number INTEGER PRIMARY KEY, kind INTEGER, name T
 CREATE TABLE _kimberlite_version(stream INTEGER, version INTEGER, columns BLOB, PRIMARY KEY(stream, version)) WITHOUT ROWID;
 CREATE TABLE _kimberlite_idempotency(id INTEGER PRIMARY KEY, key TEXT UNIQUE, fingerprint BLOB, rows INTEGER, last INTEGER, first INTEGER, at INTEGER);
 CREATE TABLE _kimberlite_credential(id INTEGER PRIMARY KEY, data BLOB);
+CREATE TABLE _kimberlite_sequence(name TEXT PRIMARY KEY COLLATE NOCASE, owner TEXT, owned TEXT, start INTEGER, increment INTEGER, value INTEGER, called INTEGER) WITHOUT ROWID;
 CREATE TABLE _kimberlite_index(stream INTEGER, first INTEGER, log INTEGER, segment INTEGER, byte INTEGER, PRIMARY KEY(stream, first)) WITHOUT ROWID;
 `
 
@@ -38,6 +40,7 @@ CREATE TABLE _kimberlite_index(stream INTEGER, first INTEGER, log INTEGER, segme
 var internalTables = map[string]bool{
 	"_kimberlite_meta": true, "_kimberlite_stream": true, "_kimberlite_version": true,
 	"_kimberlite_idempotency": true, "_kimberlite_index": true, "_kimberlite_credential": true,
+	"_kimberlite_sequence": true,
 }
 
 // Applied says how far a projection has followed its log.

@@ -26,6 +26,10 @@ type Options struct {
 	MaxReaders int
 	// System gives the rows of the system tables; nil for none.
 	System SystemTables
+	// Identity says whose the catalog is, each time that it is asked; nil for
+	// nobody's. It is called by readers, concurrently, while a statement runs,
+	// and must not call back into the DB.
+	Identity func() Identity
 }
 
 const defaultMaxReaders = 8
@@ -46,6 +50,10 @@ type DB struct {
 	versions      sync.Map      // versionKey to []record.Column
 	readers       pool
 	readOnly      readOnlyCache
+	descriptions  descriptionCache
+	identity      func() Identity
+	schemas       schemaCache
+	epoch         uint64 // of the versions of schemas, see opened
 
 	// w belongs to the one writer; nil until it is needed.
 	w *writer
@@ -64,7 +72,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.MaxReaders == 0 {
 		o.MaxReaders = defaultMaxReaders
 	}
-	d := &DB{tenant: o.Tenant, limits: o.Limits.withDefaults(), system: o.System}
+	d := &DB{tenant: o.Tenant, limits: o.Limits.withDefaults(), system: o.System, identity: o.Identity, epoch: opened.Add(1) << versionBits}
 	d.src.store = o.Store
 	d.limitBytes.Store(o.Limits.MaxProjectionBytes)
 	d.readers.init(o.MaxReaders)
@@ -146,7 +154,8 @@ func (d *DB) writer() (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{c: c}
+	w := &writer{c: c, schemas: &d.schemas}
+	c.w = w
 	c.db.PreUpdateHook(w.onPreUpdate)
 	w.reset(d)
 	d.w = w

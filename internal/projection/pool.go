@@ -61,6 +61,7 @@ func (p *pool) get(d *DB) (*conn, error) {
 
 // put takes a connection back.
 func (p *pool) put(c *conn) {
+	c.env = nil // what the catalog has worked out is not worth its memory while nobody asks
 	p.mu.Lock()
 	keep := !p.closed && !c.dead && !c.worn
 	if keep {

@@ -82,6 +82,9 @@ func (w *writer) replayEvent(e *record.Event) error {
 
 // replaySchema runs the text of a Schema event.
 func (w *writer) replaySchema(text string) error {
+	if isSequenceText(text) {
+		return w.replaySequence(text)
+	}
 	old := w.c.auth.mode
 	w.c.auth.mode = replay
 	defer func() { w.c.auth.mode = old }()

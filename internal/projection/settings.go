@@ -85,6 +85,9 @@ func (d *DB) configure(c *conn, writer bool) error {
 	if err := registerFunctions(c); err != nil {
 		return err
 	}
+	if err := registerExtensions(c, d); err != nil {
+		return err
+	}
 	if err := attachSystem(c, d); err != nil {
 		return err
 	}

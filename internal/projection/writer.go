@@ -31,6 +31,11 @@ type writer struct {
 	// transaction of the group; nil when they are not known.
 	sequences map[string]counter
 	counters  counterTable
+	// drawn has the sequences of SQL by folded name, as of drawnAt changes of
+	// the schema; nil when they are not known.
+	drawn   map[string]*sequenceRow
+	drawnAt int
+	schemas *schemaCache // the DB's
 	// pages is the page limit that is set on the connection, 0 for none, and
 	// limit the statement that set the last one.
 	pages int64
@@ -101,7 +106,7 @@ func (w *writer) reset(d *DB) {
 	w.changes, w.defined = 0, false
 	w.capture = nil
 	w.st = state{streams: d.streams.Load(), next: map[uint64]uint64{}, applied: d.Applied()}
-	w.sequences = nil
+	w.sequences, w.drawn, w.c.env = nil, nil, nil
 }
 
 // verifySchema makes SQLite compare the schema that it has in memory with the
@@ -125,7 +130,7 @@ func (w *writer) publish(d *DB) {
 	if d.streams.Swap(w.st.streams) != w.st.streams || w.changes != 0 {
 		d.schemaVersion.Add(1)
 	}
-	w.changes = 0
+	w.changes, w.c.env = 0, nil
 	at := w.st.applied // the pointer's target must not change any more
 	d.applied.Store(&at)
 }
