@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
 )
 
 // sqlFlags are the flags of sql.
