@@ -255,6 +255,9 @@ func (n *Node) Shard() *shard.Shard { return n.shard }
 // Dir returns the data directory.
 func (n *Node) Dir() string { return n.c.Dir }
 
+// FS returns the filesystem that the data directory is on.
+func (n *Node) FS() disk.FS { return n.c.FS }
+
 // Checkpoint makes everything acknowledged durable in the tenants' own files.
 func (n *Node) Checkpoint(ctx context.Context) error { return n.shard.Checkpoint(ctx) }
 
