@@ -15,6 +15,9 @@ type capture struct {
 	limit int
 	// err says why the events are not complete.
 	err error
+	// refused says why the statement under way must be undone. It is left to
+	// run to its end: to interrupt it would undo the whole transaction.
+	refused error
 }
 
 // Estimates of encoded sizes.
@@ -54,6 +57,9 @@ func (w *writer) onPreUpdate(p sqlite3.PreUpdateData) {
 	if k == nil || p.Schema != "main" || hasPrefixFold(p.Table, internalPrefix) {
 		return
 	}
+	if k.refused != nil {
+		return // it will all be undone
+	}
 	if k.err != nil || k.full() {
 		w.guard.err = k.err
 		return
@@ -89,6 +95,11 @@ func (w *writer) onPreUpdate(p sqlite3.PreUpdateData) {
 	if k.err != nil {
 		w.guard.err = k.err
 		return
+	}
+	if t.enforced != nil && e.After != nil {
+		if k.refused = t.check(e.After); k.refused != nil {
+			return
+		}
 	}
 	if t.withoutRowID() {
 		e.RowID, e.OldRowID = 0, 0
@@ -163,7 +174,7 @@ func (w *writer) forget(m mark) {
 	clear(k.events[m.events:])
 	k.events = k.events[:m.events]
 	k.bytes = m.bytes
-	k.err = nil
+	k.err, k.refused = nil, nil
 	w.st.streams = m.streams
 	if w.changes != m.changes {
 		w.schemaChanged()

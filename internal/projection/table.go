@@ -26,6 +26,8 @@ type table struct {
 	key []int
 	// rowidColumn is the place in columns of the INTEGER PRIMARY KEY, or -1.
 	rowidColumn int
+	// enforced are the columns whose values are checked.
+	enforced []enforced
 	// rowid is the name by which the rowid is reached, "" for WITHOUT ROWID.
 	rowid         string
 	autoincrement bool
@@ -61,6 +63,7 @@ func describe(c *conn, name string) (*table, error) {
 	if at == 0 {
 		return nil, fault.New("sql", fault.Internal, "table %q is not there", clip(name))
 	}
+	t.enforced = enforcedColumns(t.columns)
 	without, pkIndex, err := tableKind(c, name)
 	if err != nil {
 		return nil, err

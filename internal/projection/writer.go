@@ -1,10 +1,12 @@
 package projection
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/ncruces/go-sqlite3"
 
+	"kimberlite/internal/fault"
 	"kimberlite/internal/record"
 )
 
@@ -166,6 +168,9 @@ func pragmaMaxPages(pages int64) string {
 func (w *writer) run(p *prepared, fn func(*sqlite3.Stmt) error) error {
 	w.c.db.SetInterrupt(&w.guard)
 	for p.stmt.Step() {
+		if w.capture.refused != nil {
+			return w.refusal()
+		}
 		if fn == nil {
 			continue
 		}
@@ -177,7 +182,19 @@ func (w *writer) run(p *prepared, fn func(*sqlite3.Stmt) error) error {
 	if w.capture.err != nil {
 		return w.capture.err
 	}
+	if w.capture.refused != nil {
+		return w.refusal()
+	}
 	return w.c.fail("sql", "", err)
+}
+
+// refusal is why the statement that ran must be undone.
+func (w *writer) refusal() error {
+	var e *fault.Error
+	if errors.As(w.capture.refused, &e) {
+		return e.ForTenant(w.c.tenant)
+	}
+	return w.capture.refused
 }
 
 // stillOpen says whether SQLite's transaction has survived an error.
