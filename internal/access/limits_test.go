@@ -1,0 +1,8 @@
+package access
+
+import (
+	"kimberlite/internal/quota"
+	"kimberlite/internal/shard"
+)
+
+func limits(l quota.Limits) shard.Change { return shard.Change{Limits: &l} }
