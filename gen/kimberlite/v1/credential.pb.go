@@ -91,8 +91,10 @@ type Credential struct {
 	Role    Role                   `protobuf:"varint,4,opt,name=role,proto3,enum=kimberlite.v1.Role" json:"role,omitempty"`
 	Created *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
 	// Expires and revoked are not there when it does not and was not.
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
-	Revoked       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	Revoked *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	// State is active, expired or revoked.
+	State         string `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -174,6 +176,13 @@ func (x *Credential) GetRevoked() *timestamppb.Timestamp {
 		return x.Revoked
 	}
 	return nil
+}
+
+func (x *Credential) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
 }
 
 type CreateCredentialRequest struct {
@@ -770,7 +779,7 @@ var File_kimberlite_v1_credential_proto protoreflect.FileDescriptor
 
 const file_kimberlite_v1_credential_proto_rawDesc = "" +
 	"\n" +
-	"\x1ekimberlite/v1/credential.proto\x12\rkimberlite.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x02\n" +
+	"\x1ekimberlite/v1/credential.proto\x12\rkimberlite.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n" +
 	"\n" +
 	"Credential\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\x04R\x06tenant\x12\x0e\n" +
@@ -779,7 +788,8 @@ const file_kimberlite_v1_credential_proto_rawDesc = "" +
 	"\x04role\x18\x04 \x01(\x0e2\x13.kimberlite.v1.RoleR\x04role\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x124\n" +
-	"\arevoked\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\arevoked\"\xcd\x01\n" +
+	"\arevoked\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\arevoked\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\"\xcd\x01\n" +
 	"\x17CreateCredentialRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\x04R\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12'\n" +

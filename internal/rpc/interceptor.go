@@ -1,0 +1,90 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"kimberlite/internal/fault"
+)
+
+// interceptor turns what handlers return into what callers are told, and
+// keeps a slow or dead peer from holding a call.
+type interceptor struct{ d *door }
+
+// WrapUnary implements [connect.Interceptor].
+func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, request connect.AnyRequest) (response connect.AnyResponse, err error) {
+		c := callOf(ctx)
+		// The body is here: from now on nothing is read, and the deadline would
+		// end a call that takes its time.
+		_ = c.control.SetReadDeadline(time.Time{})
+		defer func() {
+			err = i.d.outcome(ctx, c, recover(), err)
+			if err != nil {
+				response = nil
+			}
+			_ = c.control.SetWriteDeadline(time.Now().Add(i.d.limits.RequestTimeout))
+		}()
+		return next(ctx, request)
+	}
+}
+
+// WrapStreamingHandler implements [connect.Interceptor].
+func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
+		c := callOf(ctx)
+		defer func() {
+			err = i.d.outcome(ctx, c, recover(), err)
+			_ = c.control.SetWriteDeadline(time.Now().Add(i.d.limits.RequestTimeout))
+		}()
+		return next(ctx, &patientConn{conn, c, i.d.limits.RequestTimeout})
+	}
+}
+
+// WrapStreamingClient implements [connect.Interceptor]; this is no client.
+func (interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// patientConn gives each message a time of its own.
+type patientConn struct {
+	connect.StreamingHandlerConn
+	c       *call
+	timeout time.Duration
+}
+
+// Receive reads a message, without a deadline after it.
+func (p *patientConn) Receive(message any) error {
+	err := p.StreamingHandlerConn.Receive(message)
+	_ = p.c.control.SetReadDeadline(time.Time{})
+	return err
+}
+
+// Send writes a message, which the caller must take in time.
+func (p *patientConn) Send(message any) error {
+	_ = p.c.control.SetWriteDeadline(time.Now().Add(p.timeout))
+	return p.StreamingHandlerConn.Send(message)
+}
+
+// outcome returns what the caller is told of how a handler ended.
+func (d *door) outcome(ctx context.Context, c *call, panicked any, err error) error {
+	if panicked != nil {
+		d.logPanic(ctx, c, panicked)
+		err = errPanic()
+	}
+	if err == nil {
+		return nil
+	}
+	// A session that ended is why, whatever it looked like below, except where
+	// a write may have taken effect.
+	select {
+	case <-c.session.Done():
+		if ended := c.session.Err(); ended != nil && !fault.Is(err, fault.OutcomeUnknown) {
+			err = ended
+		}
+	default:
+	}
+	return d.failure(ctx, c, err)
+}
