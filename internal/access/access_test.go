@@ -366,8 +366,10 @@ func TestReplayedAndTamperedExchangesFail(t *testing.T) {
 		"an empty proof":              func(reply string) string { return "c=biws,r=" + nonce(reply) + ",p=" },
 		"a proof of zeros":            func(reply string) string { return "c=biws,r=" + nonce(reply) + ",p=" + strings.Repeat("A", 43) + "=" },
 		"not base64":                  func(reply string) string { return "c=biws,r=" + nonce(reply) + ",p=%%%" },
-		"64 KiB":                      func(reply string) string { return "c=biws,r=" + nonce(reply) + ",x=" + strings.Repeat("a", 64<<10) + ",p=AAAA" },
-		"the first message again":     func(string) string { return good.first },
+		"64 KiB": func(reply string) string {
+			return "c=biws,r=" + nonce(reply) + ",x=" + strings.Repeat("a", 64<<10) + ",p=AAAA"
+		},
+		"the first message again": func(string) string { return good.first },
 	} {
 		x, reply := begin()
 		if _, done, err := x.Step([]byte(final(reply)), credential.SCRAM); done || !fault.Is(err, fault.Unauthenticated) || err.Error() != refusal().Error() {

@@ -120,10 +120,11 @@ func (a *Authority) info(id ident.TenantID, r *credential.Record) Info {
 // actorKey carries who calls, for the audit trail.
 type actorKey struct{}
 
-// WithSession returns a context whose calls about credentials are noted in
-// the audit trail as the session's. It gives no rights.
+// WithSession returns a context whose calls about credentials and about a
+// tenant's configuration are noted in the audit trail as the session's. It
+// gives no rights.
 func WithSession(ctx context.Context, s *Session) context.Context {
-	return context.WithValue(ctx, actorKey{}, s)
+	return tenant.WithActor(context.WithValue(ctx, actorKey{}, s), s.actor())
 }
 
 // handle returns a handle that may see to a tenant's credentials, acting for

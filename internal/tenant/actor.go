@@ -48,6 +48,30 @@ func (t *Tenant) Actor() Actor {
 	return *t.actor
 }
 
+type actorKey struct{}
+
+// WithActor returns a context under which the Manager's calls are noted in
+// the audit trail as the actor's. It gives no rights.
+func WithActor(ctx context.Context, a Actor) context.Context {
+	return context.WithValue(ctx, actorKey{}, a)
+}
+
+func actorOf(ctx context.Context) Actor {
+	if a, ok := ctx.Value(actorKey{}).(Actor); ok {
+		return a
+	}
+	return embedded
+}
+
+// entryBy is an entry of the audit trail about what an actor does.
+func entryBy(a Actor, action, object, outcome string) audit.Entry {
+	role := a.Access.String()
+	if a.Operator {
+		role = "operator"
+	}
+	return audit.Entry{Principal: a.Name, Role: role, Remote: a.Remote, Action: action, Object: object, Outcome: outcome}
+}
+
 // access is the handle's; a handle without an actor is the owner's.
 func (t *Tenant) access() projection.Access {
 	if t.actor == nil {
@@ -78,12 +102,7 @@ func (t *Tenant) refused(err error) error {
 
 // entry is an entry of the audit trail about what the handle's actor does.
 func (t *Tenant) entry(action, object, outcome string) audit.Entry {
-	a := t.Actor()
-	role := a.Access.String()
-	if a.Operator {
-		role = "operator"
-	}
-	return audit.Entry{Principal: a.Name, Role: role, Remote: a.Remote, Action: action, Object: object, Outcome: outcome}
+	return entryBy(t.Actor(), action, object, outcome)
 }
 
 // act makes a group's statements the handle's actor's.

@@ -10,10 +10,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"kimberlite/internal/audit"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/keyring"
 	"kimberlite/internal/quota"
+	"kimberlite/internal/record"
 	"kimberlite/internal/shard"
 )
 
@@ -93,7 +95,22 @@ func (m *Manager) Create(ctx context.Context, c Config) error {
 	if err != nil && !fault.Is(err, fault.OutcomeUnknown) && !fault.Is(err, fault.Stopped) {
 		err = errors.Join(err, m.o.Ring.Destroy(c.ID, kek.Gen))
 	}
+	if err == nil {
+		m.noteCreated(ctx, c.ID)
+	}
 	return err
+}
+
+// noteCreated begins the tenant's audit trail when somebody else than the
+// program itself made it. Otherwise the trail begins with whatever happens
+// first, and says then when the tenant was made.
+func (m *Manager) noteCreated(ctx context.Context, id ident.TenantID) {
+	if actorOf(ctx) == embedded {
+		return
+	}
+	if err := m.note(ctx, id, audit.TenantCreated, nil); err != nil {
+		m.o.Logger.Warn("the making of a tenant is not in the audit trail", "tenant", id.String(), "error", err.Error())
+	}
 }
 
 // putFirstKEK stores the KEK of a tenant that does not exist yet. One that an
@@ -151,7 +168,41 @@ func (m *Manager) Set(ctx context.Context, id ident.TenantID, c shard.Change) er
 	if c.Limits != nil {
 		m.applyLimits(id, *c.Limits)
 	}
+	m.noteSet(ctx, id, c)
 	return nil
+}
+
+// noteSet writes a change of configuration into the tenant's audit trail. The
+// change stands without it: a tenant whose keys are gone can still be changed.
+func (m *Manager) noteSet(ctx context.Context, id ident.TenantID, c shard.Change) {
+	detail := map[string]any{}
+	if c.Name != nil {
+		detail["name"] = *c.Name
+	}
+	if c.Retention != nil {
+		detail["retention_seconds"] = int64(*c.Retention / time.Second)
+	}
+	if l := c.Limits; l != nil {
+		detail[quota.LogSize], detail[quota.Projections] = l.MaxLogBytes, l.MaxProjectionBytes
+		detail[quota.OpsPerSec], detail[quota.ConcurrentOps] = l.MaxOpsPerSec, l.MaxConcurrentOps
+	}
+	if err := m.note(ctx, id, audit.QuotaChanged, detail); err != nil {
+		m.o.Logger.Warn("a change of configuration is not in the audit trail", "tenant", id.String(), "error", err.Error())
+	}
+}
+
+// note writes what was done to a tenant into its audit trail, as the context's
+// actor's.
+func (m *Manager) note(ctx context.Context, id ident.TenantID, action string, detail map[string]any) error {
+	t, err := m.Tenant(id)
+	if err != nil {
+		return err
+	}
+	e := entryBy(actorOf(ctx), action, id.String(), audit.OK)
+	e.Detail = detail
+	return t.withoutQuota(ctx, func(rt *Runtime) error {
+		return rt.writer.log(&note{events: []record.Event{auditEvent(e)}, urgency: administration, origin: action == audit.TenantCreated})
+	})
 }
 
 // applyLimits puts new limits in force where the tenant is in use.

@@ -197,9 +197,9 @@ func (rt *Runtime) putCredential(s *credentialSet, r *credential.Record, e audit
 	if err != nil {
 		return err
 	}
-	err = rt.writer.noteEvents(administration, []record.Event{
+	err = rt.writer.log(&note{urgency: administration, events: []record.Event{
 		projection.CredentialEvent(projection.Credential{ID: r.ID, Data: data}, 0), auditEvent(e),
-	})
+	}})
 	if err != nil {
 		if fault.Is(err, fault.OutcomeUnknown) {
 			rt.credentials.known.Store(nil)

@@ -75,7 +75,9 @@ type notes struct {
 type note struct {
 	events  []record.Event // their offsets are given when they are logged
 	urgency urgency
-	done    chan error
+	// origin says that the note itself tells of the tenant's making.
+	origin bool
+	done   chan error
 }
 
 func auditEvent(e audit.Entry) record.Event {
@@ -88,16 +90,16 @@ func (w *writer) note(u urgency, entries ...audit.Entry) error {
 	for i, e := range entries {
 		events[i] = auditEvent(e)
 	}
-	return w.noteEvents(u, events)
+	return w.log(&note{events: events, urgency: u})
 }
 
-// noteEvents logs messages of internal streams and returns once they are
-// durable. Those who call at a time share a record.
-func (w *writer) noteEvents(u urgency, events []record.Event) error {
+// log logs messages of internal streams and returns once they are durable.
+// Those who call at a time share a record.
+func (w *writer) log(n *note) error {
 	if err := w.usable(); err != nil {
 		return err
 	}
-	n := &note{events: events, urgency: u, done: make(chan error, 1)}
+	n.done = make(chan error, 1)
 	w.waitMu.Lock()
 	w.waiting = append(w.waiting, n)
 	w.waitMu.Unlock()
@@ -142,7 +144,7 @@ func (w *writer) logTogether(batch []*note) error {
 	for _, n := range batch {
 		reserve = min(reserve, n.urgency.reserve())
 		events := n.events
-		if nextAudit == 0 {
+		if nextAudit == 0 && !n.origin {
 			events = append([]record.Event{{Kind: record.Message, Stream: projection.AuditStream, ContentType: "application/json", Data: w.origin()}}, events...)
 		}
 		for i := range events {
