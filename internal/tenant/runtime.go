@@ -136,7 +136,7 @@ func (rt *Runtime) tryProjection(ctx context.Context, limit int64) error {
 	limits := rt.m.o.Limits
 	limits.MaxProjectionBytes = limit
 	db, err := projection.Open(ctx, projection.Options{
-		Store: store, Tenant: rt.id, Limits: limits, MaxReaders: rt.m.o.MaxReaders, System: &systemTables{rt: rt},
+		Store: store, Tenant: rt.id, Limits: limits, MaxReaders: rt.m.o.MaxReaders, System: &systemTables{rt: rt}, Identity: rt.identity,
 	})
 	if err != nil {
 		return errors.Join(err, store.Close())

@@ -116,16 +116,7 @@ func (t *Tenant) ExecBatch(ctx context.Context, rq Request, sql string, rows [][
 	return t.do(rt, &request{
 		ctx: ctx, key: rq.IdempotencyKey, fingerprint: fp,
 		run: func(ctx context.Context, g *projection.Group) (record.Result, error) {
-			var total record.Result
-			for _, args := range rows {
-				res, err := g.Exec(ctx, sql, args)
-				if err != nil {
-					return record.Result{}, err
-				}
-				total.RowsAffected += res.RowsAffected
-				total.LastInsertID = res.LastInsertID
-			}
-			return total, nil
+			return g.ExecBatch(ctx, sql, rows)
 		},
 	})
 }

@@ -33,6 +33,9 @@ type Tx struct {
 	ended   error // why no further call is possible, or nil
 	closed  bool  // its user committed it or rolled it back
 	total   record.Result
+	options TxOptions
+	// savepoints are the names of those that are set, in their order.
+	savepoints []string
 }
 
 // Begin starts an interactive transaction.
@@ -41,7 +44,7 @@ func (t *Tenant) Begin(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{t: t, rt: rt}, nil
+	return &Tx{t: t, rt: rt, options: TxOptions{Now: t.m.o.Clock.Now()}}, nil
 }
 
 func errTxDone() error {
@@ -56,7 +59,7 @@ func (x *Tx) Exec(ctx context.Context, sql string, args []any) (record.Result, e
 		return record.Result{}, err
 	}
 	defer x.touch()
-	return x.statement(func() (record.Result, error) { return x.group.Exec(ctx, sql, args) })
+	return x.statement(func() (record.Result, error) { return x.group.Exec(x.context(ctx), sql, args) })
 }
 
 // Append appends messages to an event stream in the transaction.
@@ -96,7 +99,7 @@ func (x *Tx) Query(ctx context.Context, sql string, args []any, fn func(*project
 		return record.Result{}, err
 	}
 	defer x.touch()
-	return x.statement(func() (record.Result, error) { return x.group.Query(ctx, sql, args, fn) })
+	return x.statement(func() (record.Result, error) { return x.group.Query(x.context(ctx), sql, args, fn) })
 }
 
 // statement runs one statement of the group inside a savepoint, so that a
@@ -142,7 +145,7 @@ func (x *Tx) read(ctx context.Context, sql string, args []any, fn func(*projecti
 			return err
 		}
 	}
-	return x.t.refused(x.reader.Each(ctx, sql, args, fn))
+	return x.t.refused(x.reader.Each(x.context(ctx), sql, args, fn))
 }
 
 // snapshot pins what is committed now and notes how far that is.
@@ -175,6 +178,9 @@ func (x *Tx) hold(ctx context.Context) error {
 		x.timer.Stop()
 		return nil
 	}
+	if x.options.ReadOnly {
+		return x.errReadOnly()
+	}
 	if err := x.t.require(projection.RightWrite); err != nil {
 		return err // whoever may not write must not hold the writer
 	}
@@ -190,7 +196,7 @@ func (x *Tx) hold(ctx context.Context) error {
 	x.timer = time.AfterFunc(x.rt.m.o.TransactionIdle, x.expire)
 	x.timer.Stop()
 	x.rt.writer.idle.Store(x)
-	return nil
+	return x.setSavepoints()
 }
 
 func (x *Tx) begin(ctx context.Context) error {
