@@ -6,18 +6,25 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"kimberlite/internal/fault"
 )
 
+// sameWish is how long after the first signal another one counts as the same.
+const sameWish = 250 * time.Millisecond
+
 // signals turns SIGINT and SIGTERM into the end of a context, so that the
-// database is closed as always. A second signal ends the process at once.
+// database is closed as always. A second signal, a moment later, ends the
+// process at once.
 type signals struct {
 	mu sync.Mutex // guards all below
 	// got is the first signal that ended the context, or nil.
 	got os.Signal
 	// onInterrupt takes SIGINT instead, or is nil.
 	onInterrupt func()
+	// hangup takes SIGHUP instead, or is nil.
+	hangup chan<- struct{}
 }
 
 // start begins to listen; stop ends it and the goroutine that listens.
@@ -35,8 +42,15 @@ func (s *signals) start() (ctx context.Context, stop func()) {
 				if s.take(sig) {
 					continue
 				}
-				signal.Stop(incoming)
 				cancel()
+				// Who tells a whole process group, as timeout(1) does, tells
+				// this one twice: that is one wish, not two.
+				select {
+				case <-done:
+					return
+				case <-time.After(sameWish):
+				}
+				signal.Stop(incoming)
 			}
 		}
 	}()
@@ -55,6 +69,13 @@ func (s *signals) take(sig os.Signal) (taken bool) {
 		s.onInterrupt()
 		return true
 	}
+	if sig == syscall.SIGHUP && s.hangup != nil {
+		select {
+		case s.hangup <- struct{}{}:
+		default: // one is under way already
+		}
+		return true
+	}
 	s.got = sig
 	return false
 }
@@ -69,6 +90,18 @@ func (s *signals) capture(fn func()) (release func()) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.onInterrupt = before
+	}
+}
+
+// onHangup gives SIGHUP to a channel until release is called.
+func (s *signals) onHangup(to chan<- struct{}) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hangup = to
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.hangup = nil
 	}
 }
 

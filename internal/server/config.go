@@ -27,6 +27,7 @@ type Config struct {
 
 // General is the section [server].
 type General struct {
+	DrainDelay      time.Duration `toml:"drain_delay" default:"0s" min:"0s" max:"10m" doc:"how long /readyz says no before connections are refused, so that a load balancer can look elsewhere"`
 	ShutdownTimeout time.Duration `toml:"shutdown_timeout" default:"30s" min:"0s" max:"1h" doc:"how long running requests and transactions may take to finish after SIGTERM; then they are ended"`
 }
 
@@ -47,19 +48,22 @@ type PG struct {
 	MaxMessageSize           Size          `toml:"max_message_size" default:"64MiB" min:"64KiB" max:"1GiB" doc:"longest message of a client"`
 	IdleTimeout              time.Duration `toml:"idle_timeout" default:"0s" min:"0s" max:"365d" doc:"a session without a transaction that is idle for longer is ended; 0s is never"`
 	StatementTimeout         time.Duration `toml:"statement_timeout" default:"0s" min:"0s" max:"24h" doc:"a statement that takes longer is cancelled; a session may SET its own; 0s leaves it to limits.statement_timeout"`
-	IdleInTransactionTimeout time.Duration `toml:"idle_in_transaction_timeout" default:"1m" min:"1s" max:"24h" doc:"a transaction that is idle for longer is rolled back and its session ended"`
+	IdleInTransactionTimeout time.Duration `toml:"idle_in_transaction_timeout" default:"1m" min:"1s" max:"24h" doc:"a transaction that is idle for longer is rolled back and its session ended; one that has written, after limits.writer_idle_timeout at the latest"`
 	AuthTimeout              time.Duration `toml:"auth_timeout" default:"10s" min:"1s" max:"10m" doc:"how long a client may take to prove who it is"`
 }
 
 // RPC is the section [rpc].
 type RPC struct {
-	Addr              string        `toml:"addr" default:"127.0.0.1:7443" form:"address" doc:"host and port to listen on; port 0 is any free one; empty is off"`
-	TLSCert           string        `toml:"tls_cert" default:"" form:"path" doc:"PEM file of the certificate and its chain; empty is that of [pg]"`
-	TLSKey            string        `toml:"tls_key" default:"" form:"path" doc:"PEM file of its private key; empty is that of [pg]"`
-	AllowPlaintext    bool          `toml:"allow_plaintext" default:"false" doc:"serve HTTP without TLS; the address must be a loopback one, and no certificate be named"`
-	MaxConnections    int           `toml:"max_connections" default:"1000" min:"1" max:"100000" doc:"connections at once"`
-	ReadHeaderTimeout time.Duration `toml:"read_header_timeout" default:"10s" min:"1s" max:"10m" doc:"how long a client may take to send a request's head"`
-	IdleTimeout       time.Duration `toml:"idle_timeout" default:"2m" min:"1s" max:"24h" doc:"a connection that asks nothing for longer is closed"`
+	Addr                   string        `toml:"addr" default:"127.0.0.1:7443" form:"address" doc:"host and port to listen on; port 0 is any free one; empty is off"`
+	TLSCert                string        `toml:"tls_cert" default:"" form:"path" doc:"PEM file of the certificate and its chain; empty is that of [pg]"`
+	TLSKey                 string        `toml:"tls_key" default:"" form:"path" doc:"PEM file of its private key; empty is that of [pg]"`
+	AllowPlaintext         bool          `toml:"allow_plaintext" default:"false" doc:"serve HTTP without TLS; the address must be a loopback one, and no certificate be named"`
+	MaxConnections         int           `toml:"max_connections" default:"1000" min:"1" max:"100000" doc:"connections at once"`
+	ReadHeaderTimeout      time.Duration `toml:"read_header_timeout" default:"10s" min:"1s" max:"10m" doc:"how long a client may take to send a request's head"`
+	RequestTimeout         time.Duration `toml:"request_timeout" default:"1m" min:"1s" max:"1h" doc:"how long a client may take to send a request, and to accept a part of an answer"`
+	MaxMessageSize         Size          `toml:"max_message_size" default:"32MiB" min:"64KiB" max:"1GiB" doc:"longest request"`
+	IdleTimeout            time.Duration `toml:"idle_timeout" default:"2m" min:"1s" max:"24h" doc:"a connection that asks nothing for longer is closed"`
+	TransactionIdleTimeout time.Duration `toml:"transaction_idle_timeout" default:"1m" min:"1s" max:"24h" doc:"a transaction that is idle for longer is rolled back"`
 }
 
 // Operator is the section [operator].
@@ -72,6 +76,7 @@ type Operator struct {
 type Limits struct {
 	MaxOpenTenants      int           `toml:"max_open_tenants" default:"1024" min:"1" max:"1000000" doc:"tenants that are open at once; others are opened when they are used and the one unused for longest is closed"`
 	ReadersPerTenant    int           `toml:"readers_per_tenant" default:"4" min:"1" max:"1024" doc:"statements of one tenant that read at once"`
+	WriterIdleTimeout   time.Duration `toml:"writer_idle_timeout" default:"30s" min:"1s" max:"24h" doc:"a transaction that has written, so that other writes of its tenant wait for it, is rolled back when it is idle for longer"`
 	DiskReserve         Size          `toml:"disk_reserve" default:"64MiB" min:"0B" max:"1TiB" doc:"free disk that is left alone: with less, writes are refused; 0B is none"`
 	StatementTimeout    time.Duration `toml:"statement_timeout" default:"30s" min:"1ms" max:"24h" doc:"no statement runs for longer, whatever its session says"`
 	MaxStatementSize    Size          `toml:"max_statement_size" default:"4MiB" min:"1KiB" max:"1GiB" doc:"longest text of a statement"`

@@ -130,3 +130,26 @@ func (c *Config) override(environ []string, sources map[string]string) error {
 	}
 	return nil
 }
+
+// OperatorAddress returns where the operator's port of a configuration is,
+// for who only wants to ask it. Nothing else of the configuration is checked.
+func OperatorAddress(file string, environ []string) (string, error) {
+	c := Default()
+	sources := map[string]string{}
+	if file != "" {
+		data, err := readConfig(file)
+		if err != nil {
+			return "", err
+		}
+		if err := c.decode(data, sources); err != nil {
+			return "", inFile(file, err)
+		}
+	}
+	if err := c.override(environ, sources); err != nil {
+		return "", err
+	}
+	if c.Operator.Addr == "" {
+		return "", fault.New("config", fault.Invalid, "operator.addr is empty, so there is nobody to ask: ask the RPC with --server")
+	}
+	return c.Operator.Addr, nil
+}
