@@ -17,6 +17,7 @@ import (
 // conn is one connection to SQLite with its file, authorizer and prepared
 // statements. It is used by one goroutine at a time.
 type conn struct {
+	d      *DB
 	db     *sqlite3.Conn
 	file   *file
 	tenant ident.TenantID
@@ -34,6 +35,8 @@ type conn struct {
 	// envChanges the writer's changes that it knows.
 	env        *pgcatalog.Env
 	envChanges int
+	// extended says that our functions and tables are known to it.
+	extended bool
 	// dead says that the connection broke down and must only be closed.
 	dead bool
 	// worn says that it has done large work: its memory has grown, and only
@@ -121,8 +124,12 @@ func (c *conn) prepare(op, sql string) (p *prepared, tail string, err error) {
 	if err := c.checkText(op, sql); err != nil {
 		return nil, "", err
 	}
-	c.auth.begin()
-	stmt, tail, err := c.db.Prepare(sql)
+	var stmt *sqlite3.Stmt
+	err = c.extending(func() (err error) {
+		c.auth.begin()
+		stmt, tail, err = c.db.Prepare(sql)
+		return err
+	})
 	if err != nil {
 		return nil, "", c.fail(op, sql, err)
 	}
@@ -252,8 +259,11 @@ func (c *conn) own(sql string, args []any) (*sqlite3.Stmt, error) {
 	s := c.internal[sql]
 	if s == nil {
 		defer c.asOurselves()()
-		var err error
-		if s, _, err = c.db.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT); err != nil {
+		err := c.extending(func() (err error) {
+			s, _, err = c.db.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
+			return err
+		})
+		if err != nil {
 			return nil, c.fail("projection", sql, err)
 		}
 		if c.internal == nil {

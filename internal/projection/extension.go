@@ -2,6 +2,7 @@ package projection
 
 import (
 	"crypto/rand"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,24 +70,27 @@ func declareTable(t *pgcatalog.Table) string {
 	return b.String()
 }
 
-// registerExtensions makes the functions and tables known to a connection.
-func registerExtensions(c *conn, d *DB) error {
+// extend makes the functions and tables known to a connection, once. Most
+// connections never meet one of their names, and to register hundreds takes
+// as long as a good part of opening one; so a connection is extended when a
+// text does not compile without, and before the schema changes.
+func (c *conn) extend() error {
+	if c.extended {
+		return nil
+	}
+	c.extended = true
 	x := extension()
 	for i := range x.functions {
-		f := &x.functions[i]
-		flag := sqlite3.INNOCUOUS
-		if f.Deterministic {
-			flag |= sqlite3.DETERMINISTIC
-		}
-		call := func(args []any) (any, error) { return f.Call(c.functionContext(), args) }
-		if err := c.db.CreateFunction(f.Name, f.Args, flag, c.scalar(f.Name, call)); err != nil {
-			return c.fail("projection open", "", err)
+		if f := &x.functions[i]; !allowedFunctions[lower(f.Name)] {
+			if err := c.registerFunction(f); err != nil {
+				return err
+			}
 		}
 	}
 	for i := range x.catalog {
 		f := &x.catalog[i]
 		call := func(args []any) (any, error) {
-			env, err := d.catalogEnv(c)
+			env, err := c.d.catalogEnv(c)
 			if err != nil {
 				return nil, err
 			}
@@ -104,24 +108,76 @@ func registerExtensions(c *conn, d *DB) error {
 		}
 	}
 	for i := range x.aggregates {
-		a := &x.aggregates[i]
-		construct := func() sqlite3.AggregateFunction { return &aggregate{c: c, of: a.New(), name: a.Name} }
-		if err := c.db.CreateWindowFunction(a.Name, a.Args, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, construct); err != nil {
-			return c.fail("projection open", "", err)
+		if a := &x.aggregates[i]; !allowedFunctions[lower(a.Name)] {
+			if err := c.registerAggregate(a); err != nil {
+				return err
+			}
 		}
 	}
-	return attachCatalog(c, d)
+	return attachCatalog(c, c.d)
+}
+
+// replaceFunctions registers those of sqlfunc that stand in for functions of
+// SQLite itself: no text fails for want of them.
+func (c *conn) replaceFunctions() error {
+	x := extension()
+	for i := range x.functions {
+		if f := &x.functions[i]; allowedFunctions[lower(f.Name)] {
+			if err := c.registerFunction(f); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range x.aggregates {
+		if a := &x.aggregates[i]; allowedFunctions[lower(a.Name)] {
+			if err := c.registerAggregate(a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// missing are parts of SQLite's messages about names that it does not know.
+var missing = []string{"no such function", "unknown function", "no such table", "no such module"}
+
+// extending runs something of SQLite's compiler, and once more, with the
+// connection extended, when it fails for want of a name.
+func (c *conn) extending(compile func() error) error {
+	err := compile()
+	if err == nil || c.extended {
+		return err
+	}
+	text := err.Error()
+	if !slices.ContainsFunc(missing, func(part string) bool { return strings.Contains(text, part) }) {
+		return err
+	}
+	if err := c.extend(); err != nil {
+		return err
+	}
+	return compile()
+}
+
+func (c *conn) registerFunction(f *sqlfunc.Function) error {
+	flag := sqlite3.INNOCUOUS
+	if f.Deterministic {
+		flag |= sqlite3.DETERMINISTIC
+	}
+	call := func(args []any) (any, error) { return f.Call(c.functionContext(), args) }
+	return c.fail("projection open", "", c.db.CreateFunction(f.Name, f.Args, flag, c.scalar(f.Name, call)))
+}
+
+func (c *conn) registerAggregate(a *sqlfunc.Aggregate) error {
+	construct := func() sqlite3.AggregateFunction { return &aggregate{c: c, of: a.New(), name: a.Name} }
+	return c.fail("projection open", "", c.db.CreateWindowFunction(a.Name, a.Args, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, construct))
 }
 
 // functionContext is what functions may know of a statement of the connection.
 func (c *conn) functionContext() sqlfunc.Context {
-	now := time.Time{}
 	if g, ok := c.db.GetInterrupt().(*guard); ok {
-		now = g.now()
-	} else {
-		now = time.Now()
+		return sqlfunc.Context{Now: g.now(), Random: rand.Reader}
 	}
-	return sqlfunc.Context{Now: now, Random: rand.Reader}
+	return sqlfunc.Context{Now: time.Now(), Random: rand.Reader}
 }
 
 // session is the session whose statement runs, or nil.

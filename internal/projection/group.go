@@ -268,6 +268,9 @@ func (g *Group) attempt(p *prepared, text string, args []any, fn func(*Row) erro
 	}
 	var before objects
 	if p.info.ddl {
+		if err := w.c.extend(); err != nil {
+			return err
+		}
 		w.defined = true
 		if before, err = readSchema(w.c); err != nil {
 			return err

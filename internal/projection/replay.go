@@ -35,7 +35,11 @@ func (w *writer) replayStatement(s **sqlite3.Stmt, text func() string) (*sqlite3
 		}
 		w.openReplays = 0
 	}
-	made, _, err := w.c.db.PrepareFlags(text(), sqlite3.PREPARE_PERSISTENT)
+	var made *sqlite3.Stmt
+	err := w.c.extending(func() (err error) {
+		made, _, err = w.c.db.PrepareFlags(text(), sqlite3.PREPARE_PERSISTENT)
+		return err
+	})
 	if err != nil {
 		return nil, w.c.fail("apply", "", err)
 	}
@@ -84,6 +88,9 @@ func (w *writer) replayEvent(e *record.Event) error {
 func (w *writer) replaySchema(text string) error {
 	if isSequenceText(text) {
 		return w.replaySequence(text)
+	}
+	if err := w.c.extend(); err != nil {
+		return err
 	}
 	old := w.c.auth.mode
 	w.c.auth.mode = replay

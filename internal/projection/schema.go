@@ -158,6 +158,11 @@ const columnsOf = `SELECT name, type, "notnull", coalesce(dflt_value,''), pk, hi
 // compile any more has none.
 func (b *schemaBuilder) columns() error {
 	for _, t := range b.all {
+		if t.Kind == schema.KindView {
+			if err := b.c.extend(); err != nil {
+				return err
+			}
+		}
 		columns, err := readColumns(b.c, t.Name, "main")
 		if err != nil && (t.Kind != schema.KindView || b.c.dead || !isStatementError(err)) {
 			return err

@@ -42,7 +42,7 @@ func (d *DB) connect(writer bool) (c *conn, err error) {
 	f := &file{src: &d.src, writer: writer}
 	name := theFileSystem.offer(f)
 	defer theFileSystem.take(name) // an opening that failed leaves no name behind
-	c = &conn{file: f, tenant: d.tenant, limits: &d.limits, pageLimit: &d.limitBytes}
+	c = &conn{d: d, file: f, tenant: d.tenant, limits: &d.limits, pageLimit: &d.limitBytes}
 	ctx := sqlite3.WithMaxMemory(context.Background(), d.limits.MaxMemoryBytes)
 	c.db, err = sqlite3.OpenContext(ctx, "file:"+name+"?vfs="+vfsName)
 	if err != nil {
@@ -85,7 +85,7 @@ func (d *DB) configure(c *conn, writer bool) error {
 	if err := registerFunctions(c); err != nil {
 		return err
 	}
-	if err := registerExtensions(c, d); err != nil {
+	if err := c.replaceFunctions(); err != nil {
 		return err
 	}
 	if err := attachSystem(c, d); err != nil {
