@@ -3,7 +3,7 @@
 // names and type numbers of columns, types of parameters, command tags, the
 // transaction's status, and the SQLSTATE of errors.
 //
-// The statements stand in testdata/*.test with what PostgreSQL answers; how
+// The statements stand in testdata/*.slt with what PostgreSQL answers; how
 // those files read is described in testdata/README.md. Where Kimberlite
 // answers otherwise, the file says why, and docs/compatibility.md is made of
 // that. A difference that nobody wrote down fails the test, and so does one

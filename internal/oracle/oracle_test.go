@@ -55,7 +55,7 @@ func TestPostgreSQLAnswersAsRecorded(t *testing.T) {
 	}
 }
 
-func (s *script) name() string { return strings.TrimSuffix(filepath.Base(s.path), ".test") }
+func (s *script) name() string { return strings.TrimSuffix(filepath.Base(s.path), ".slt") }
 
 func openPostgres(t *testing.T, server *testbed.Postgres, name string) *pgconn.PgConn {
 	t.Helper()

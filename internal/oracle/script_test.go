@@ -37,7 +37,7 @@ const ending = "----"
 
 func readScripts(t testing.TB) []*script {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/*.test")
+	paths, err := filepath.Glob("testdata/*.slt")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
