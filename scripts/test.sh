@@ -31,6 +31,25 @@ install_compiler() {
       apt-get install -y -qq --no-install-recommends gcc libc6-dev
 }
 
+# install_postgres installs PostgreSQL 15 and its clients, which tests compare
+# Kimberlite with, in the same way.
+install_postgres() {
+  command -v apt-get >/dev/null || return 1
+  local sudo=()
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo=(sudo -n)
+    "${sudo[@]}" true 2>/dev/null || return 1
+  fi
+  echo "test: no PostgreSQL 15, installing it to compare with"
+  "${sudo[@]}" timeout 120 apt-get update -qq &&
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive timeout 600 \
+      apt-get install -y -qq --no-install-recommends postgresql-15 postgresql-client-15 openssl curl
+}
+
+if ! [ -x /usr/lib/postgresql/15/bin/initdb ] && ! install_postgres; then
+  echo "WARNING: no PostgreSQL 15 and none to be installed: what compares with it uses recorded answers, or fails" >&2
+fi
+
 race=(-race)
 if ! compiles && ! { install_compiler && compiles; }; then
   echo "WARNING: no C compiler and none to be installed: the race detector is OFF" >&2
