@@ -129,7 +129,7 @@ func (a *authorizer) rightOf(action sqlite3.AuthorizerActionCode, third, fourth,
 		if lower(third) == "foreign_key_check" {
 			return RightRows
 		}
-		return 0
+		return RightCatalog
 	}
 	return RightDefine
 }

@@ -294,7 +294,7 @@ func (g *Group) attempt(p *prepared, text string, args []any, fn func(*Row) erro
 			return err
 		}
 		if len(w.capture.events) > events {
-			if err := g.noteChange(p); err != nil {
+			if err := g.noteChange(p.info.change, p.info.object); err != nil {
 				return err
 			}
 		}

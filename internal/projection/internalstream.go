@@ -112,11 +112,11 @@ func (g *Group) AddAudit(entry []byte) error {
 }
 
 // noteChange adds the entry of a change of the schema.
-func (g *Group) noteChange(p *prepared) error {
+func (g *Group) noteChange(change, object string) error {
 	if g.note == nil {
 		return nil
 	}
-	return g.AddAudit(g.note(p.info.change, clip(p.info.object)))
+	return g.AddAudit(g.note(change, clip(object)))
 }
 
 // NumberAudit gives the audit entries of the group their offsets, from next

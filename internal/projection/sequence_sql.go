@@ -224,7 +224,10 @@ func (g *Group) CreateSequence(q schema.Sequence) (err error) {
 	return g.changedSequence(func() error {
 		row := &sequenceRow{Sequence: q, value: q.Start}
 		w.drawn[lower(q.Name)] = row
-		return w.putSequence(row)
+		if err := w.putSequence(row); err != nil {
+			return err
+		}
+		return g.noteChange("create sequence", q.Name)
 	})
 }
 
@@ -245,7 +248,12 @@ func (g *Group) DropSequence(name string) (err error) {
 	if q == nil {
 		return noSequence("sequence drop", name).ForTenant(g.d.tenant)
 	}
-	return g.changedSequence(func() error { return g.w.dropSequence(q.Name) })
+	return g.changedSequence(func() error {
+		if err := g.w.dropSequence(q.Name); err != nil {
+			return err
+		}
+		return g.noteChange("drop sequence", q.Name)
+	})
 }
 
 func noSequence(op, name string) *fault.Error {

@@ -27,6 +27,9 @@ func (t *Tenant) opened(ctx context.Context, fn func(rt *Runtime) error) error {
 // Schema returns the tenant's tables as committed. It is a look-up as long as
 // nothing changes. The result is not to be changed.
 func (t *Tenant) Schema(ctx context.Context) (s *schema.Schema, err error) {
+	if err := t.require(projection.RightCatalog); err != nil {
+		return nil, err
+	}
 	err = t.opened(ctx, func(rt *Runtime) (err error) {
 		s, err = rt.db.Schema(ctx)
 		return err

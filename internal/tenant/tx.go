@@ -40,6 +40,9 @@ type Tx struct {
 
 // Begin starts an interactive transaction.
 func (t *Tenant) Begin(ctx context.Context) (*Tx, error) {
+	if err := t.require(projection.RightCatalog); err != nil {
+		return nil, err
+	}
 	rt, err := t.enter(ctx)
 	if err != nil {
 		return nil, err
