@@ -94,7 +94,7 @@ type catalog struct {
 // catalog returns the schema's catalog, made the first time.
 func (e *Env) catalog() *catalog {
 	if e.built == nil || e.built.of != e.Schema {
-		e.built, e.scanned = newCatalog(e.Schema), nil
+		e.built, e.scanned, e.attributes = newCatalog(e.Schema), nil, nil
 	}
 	return e.built
 }

@@ -36,9 +36,14 @@ type Env struct {
 	// Schema is the tenant's schema; nil is an empty one.
 	Schema *schema.Schema
 
-	built   *catalog           // of Schema
-	scanned map[*Table]*memory // rows that were made, of Schema
+	built      *catalog           // of Schema
+	scanned    map[*Table]*memory // rows that were made, of Schema
+	attributes map[uint32][][]any // those of pg_attribute that were asked for, by relation
 }
+
+// Forget drops what the Env has worked out, which can be megabytes for a large
+// schema. What was returned stays as it is.
+func (e *Env) Forget() { e.built, e.scanned, e.attributes = nil, nil, nil }
 
 // Table is a table or a view of PostgreSQL's.
 type Table struct {
@@ -103,10 +108,13 @@ func (e *Env) scan(t *Table) *memory {
 // that do, and perhaps others, so the caller compares again. It is what keeps
 // the joins of clients' queries from being products.
 func (t *Table) Find(e *Env, column int, value any) [][]any {
-	m := e.scan(t)
 	if column < 0 || column >= len(t.Columns) || value == nil {
 		return nil
 	}
+	if column == 0 && t.Name == "pg_attribute" {
+		return e.attributesOf(t, asOID(value))
+	}
+	m := e.scan(t)
 	index := m.indexes[column]
 	if index == nil {
 		index = make(map[any][][]any, len(m.rows))

@@ -1,6 +1,7 @@
 package pgcatalog
 
 import (
+	"slices"
 	"strings"
 
 	"kimberlite/internal/schema"
@@ -14,6 +15,8 @@ type systemCatalog struct {
 	byName     map[string]*relation // of pg_catalog
 	classes    [][]any
 	attributes [][]any
+	// attributesOf are the same by relation.
+	attributesOf map[uint32][][]any
 }
 
 // systemRelations is made once and read-only from then on.
@@ -23,7 +26,7 @@ func systemRelations() *systemCatalog { return systemCatalogs.get(makeSystemRela
 var systemCatalogs lazy[*systemCatalog]
 
 func makeSystemRelations() *systemCatalog {
-	s := &systemCatalog{byOID: map[uint32]*relation{}, byName: map[string]*relation{}}
+	s := &systemCatalog{byOID: map[uint32]*relation{}, byName: map[string]*relation{}, attributesOf: map[uint32][][]any{}}
 	class, attribute := table("pg_class"), table("pg_attribute")
 	for _, t := range Tables() {
 		r := &relation{oid: t.oid, name: t.name, namespace: catalogOID, kind: 'r', system: t}
@@ -37,10 +40,12 @@ func makeSystemRelations() *systemCatalog {
 		}
 		s.byOID[r.oid] = r
 		s.classes = append(s.classes, classRow(class, r, len(t.Columns)))
+		start := len(s.attributes)
 		for i, c := range t.Columns {
 			s.attributes = append(s.attributes, attributeRow(attribute, r.oid, i+1, c.Name, c.Type,
 				"attnotnull", c.notNull))
 		}
+		s.attributesOf[r.oid] = slices.Clone(s.attributes[start:])
 	}
 	return s
 }
@@ -111,27 +116,54 @@ var sequenceColumns = []Column{
 func rowsAttribute(e *Env, t *Table) [][]any {
 	var rows [][]any
 	for _, r := range e.catalog().relations {
-		switch {
-		case r.index != nil:
-			rows = append(rows, indexAttributes(t, r)...)
-		case r.sequence != nil:
-			for i, k := range sequenceColumns {
-				rows = append(rows, attributeRow(t, r.oid, i+1, k.Name, k.Type, "attnotnull", true))
-			}
-		default:
-			for i := range r.table.Columns {
-				k := &r.table.Columns[i]
-				generated := ""
-				if k.Generated {
-					generated = "s"
-				}
-				rows = append(rows, attributeRow(t, r.oid, i+1, k.Name, k.Type,
-					"attnotnull", notNull(k), "atthasdef", defaultText(k) != "",
-					"attidentity", k.Identity, "attgenerated", generated))
-			}
-		}
+		rows = append(rows, relationAttributes(t, r)...)
 	}
 	return append(rows, systemRelations().attributes...)
+}
+
+// attributesOf returns the rows of one relation, without making the others:
+// clients ask for one after the other.
+func (e *Env) attributesOf(t *Table, oid uint32) [][]any {
+	r := e.catalog().byOID[oid]
+	if r == nil {
+		return systemRelations().attributesOf[oid]
+	}
+	rows, ok := e.attributes[oid]
+	if !ok {
+		rows = relationAttributes(t, r)
+		if e.attributes == nil {
+			e.attributes = map[uint32][][]any{}
+		}
+		e.attributes[oid] = rows
+	}
+	return rows
+}
+
+// relationAttributes are the rows of pg_attribute of one of the tenant's
+// relations.
+func relationAttributes(t *Table, r *relation) [][]any {
+	switch {
+	case r.index != nil:
+		return indexAttributes(t, r)
+	case r.sequence != nil:
+		rows := make([][]any, len(sequenceColumns))
+		for i, k := range sequenceColumns {
+			rows[i] = attributeRow(t, r.oid, i+1, k.Name, k.Type, "attnotnull", true)
+		}
+		return rows
+	}
+	rows := make([][]any, len(r.table.Columns))
+	for i := range r.table.Columns {
+		k := &r.table.Columns[i]
+		generated := ""
+		if k.Generated {
+			generated = "s"
+		}
+		rows[i] = attributeRow(t, r.oid, i+1, k.Name, k.Type,
+			"attnotnull", notNull(k), "atthasdef", defaultText(k) != "",
+			"attidentity", k.Identity, "attgenerated", generated)
+	}
+	return rows
 }
 
 // notNull says that a column refuses NULL, in PostgreSQL's eyes.
