@@ -90,6 +90,10 @@ func (w *writer) checkObject(o object) error {
 	if err := checkName(o.name); err != nil {
 		return err.ForTenant(w.c.tenant)
 	}
+	if hasPrefixFold(o.name, "pragma_") && (o.kind == "table" || o.kind == "view") {
+		// It would stand in the way of the table-valued pragma of that name.
+		return fault.New("sql", fault.Denied, "the name %q is reserved: tables and views do not begin with pragma_", clip(o.name)).ForTenant(w.c.tenant)
+	}
 	if s := w.st.streams.named(o.name); s != nil && s.Kind == record.EventStream && (o.kind == "table" || o.kind == "view") {
 		return fault.New("sql", fault.AlreadyExists, "there is an event stream %q already", clip(s.Name)).ForTenant(w.c.tenant)
 	}
