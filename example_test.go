@@ -492,3 +492,32 @@ func ExampleWithIdempotencyKey() {
 	// idempotency_mismatch
 	// 1 row
 }
+
+// A credential's secret is shown once; what happened is in the audit trail.
+func ExampleDB_CreateCredential() {
+	db, hospital, done := hospital()
+	defer done()
+	ctx := context.Background()
+	secret, info, err := db.CreateCredential(ctx, kimberlite.CredentialConfig{
+		Tenant: hospital.ID(), Name: "app", Role: kimberlite.RoleWriter, Expires: time.Now().Add(90 * 24 * time.Hour),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(info.Name, info.Role, info.State, secret[:len("kmb_1_1_")])
+	if err := db.RevokeCredential(ctx, hospital.ID(), "app"); err != nil {
+		log.Fatal(err)
+	}
+	entries, _, err := hospital.Audit(ctx, kimberlite.NewOffset(0), 0)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, e := range entries {
+		fmt.Println(e.Principal, e.Action, e.Object, e.Outcome)
+	}
+	// Output:
+	// app writer active kmb_1_1_
+	// system tenant.create 1 ok
+	// embedded credential.create app ok
+	// embedded credential.revoke app ok
+}

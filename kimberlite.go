@@ -19,16 +19,20 @@
 // of its row events. [VerifyPath] checks the chains offline and needs no key.
 // Package kimberlite/driver offers a tenant as a database/sql database.
 //
-// Which handle serves which request is for the program to decide: there are no
-// users or credentials in the embedded database. Errors are [*Error] values;
+// Which handle serves which request is for the program to decide: a handle has
+// the owner's rights. Credentials ([DB.CreateCredential]) are for the clients
+// of a server, and what happens to a tenant is in its audit trail
+// ([Tenant.Audit]). Errors are [*Error] values;
 // [KindOf] tells their kind.
 package kimberlite
 
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
+	"kimberlite/internal/access"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/keyring"
 	"kimberlite/internal/node"
@@ -77,7 +81,12 @@ type Options struct {
 }
 
 // DB is an open data directory. It is safe for concurrent use.
-type DB struct{ node *node.Node }
+type DB struct {
+	node *node.Node
+
+	accessMu sync.Mutex // guards access
+	access   *access.Authority
+}
 
 // Open opens a data directory, making it when it does not exist. It fails with
 // InUse when this or another process has it open; KeyUnavailable, KeyInvalid or

@@ -362,7 +362,7 @@ func TestQuotas(t *testing.T) {
 	if _, err := a.Exec(ctx, "INSERT INTO t VALUES (randomblob(5000))"); !kimberlite.IsKind(err, kimberlite.QuotaExceeded) {
 		t.Fatalf("after the restart: %v", err)
 	}
-	bigger := kimberlite.Limits{MaxLogSize: 1 << 20, MaxProjections: 104 << 10}
+	bigger := kimberlite.Limits{MaxLogSize: 1 << 20, MaxProjections: 128 << 10}
 	if err := db.SetTenant(ctx, a.ID(), kimberlite.TenantChange{Quota: &bigger}); err != nil {
 		t.Fatal(err)
 	}
