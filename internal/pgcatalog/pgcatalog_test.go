@@ -287,3 +287,158 @@ func TestFunctionsAnswerAsPostgreSQL(t *testing.T) {
 		}
 	}
 }
+
+// pick returns columns of the first row of a table whose column has a value.
+func pick(t *testing.T, e *Env, name, column string, value any, columns ...string) string {
+	t.Helper()
+	k := table(name)
+	for _, row := range k.Rows(e) {
+		if fmt.Sprint(row[k.byID[column]]) != fmt.Sprint(value) {
+			continue
+		}
+		parts := make([]string, len(columns))
+		for i, c := range columns {
+			parts[i] = fmt.Sprint(row[k.byID[c]])
+		}
+		return strings.Join(parts, "|")
+	}
+	return "none"
+}
+
+// The right sides are what PostgreSQL 15 shows for the same tables.
+func TestRowsAreAsPostgreSQLs(t *testing.T) {
+	e := clinicEnv()
+	for _, k := range []struct {
+		table, column string
+		value         any
+		columns, want string
+	}{
+		{"pg_class", "relname", "patients", "relkind relnatts relchecks relhasindex relhastriggers relpersistence relreplident relam", "r|8|1|1|1|p|d|2"},
+		{"pg_class", "relname", "active_patients", "relkind relnatts relhasrules relreplident relam relfilenode", "v|2|1|n|0|0"},
+		{"pg_class", "relname", "patients_lower", "relkind relnatts relam relreplident", "i|1|403|n"},
+		{"pg_class", "relname", "loose", "relkind relnatts", "S|3"},
+		{"pg_class", "relname", "pg_class", "oid relkind relnatts relnamespace", "1259|r|33|11"},
+		{"pg_attribute", "attname", "mrn", "atttypid attlen attnum atttypmod attalign attstorage attnotnull atthasdef attcollation", "1043|-1|2|24|i|x|1|0|100"},
+		{"pg_attribute", "attname", "balance", "atttypid attlen attnum atttypmod attalign attstorage attnotnull atthasdef", "1700|-1|6|655366|i|m|0|1"},
+		{"pg_index", "indexrelid", e.catalog().byName["patients_lower"].oid, "indnatts indisunique indisprimary indkey indcollation indclass indoption indexprs indpred", "1|1|0|0|100|3126|0|lower(name)|active"},
+		{"pg_index", "indexrelid", e.catalog().byName["visits_patient_at"].oid, "indnatts indisunique indkey indcollation indclass indoption", "2|1|2 3|0 0|1978 3128|0 0"},
+		{"pg_index", "indexrelid", e.catalog().byName["visits_at"].oid, "indisunique indkey indoption", "0|3|3"},
+		{"pg_constraint", "conname", "visits_patient_id_fkey", "contype confupdtype confdeltype confmatchtype conkey confkey connoinherit", "f|a|c|s|[2]|[1]|1"},
+		{"pg_constraint", "conname", "patients_pkey", "contype conkey confkey connoinherit confupdtype", "p|[1]|<nil>|1| "},
+		{"pg_constraint", "conname", "name_not_empty", "contype conkey conindid connoinherit", "c|[3]|0|0"},
+		{"pg_sequence", "seqstart", 5, "seqtypid seqincrement seqmax seqmin seqcache seqcycle", "20|2|9223372036854775807|1|1|0"},
+		{"pg_type", "typname", "int4", "oid typlen typbyval typcategory typarray typinput typalign", "23|4|1|N|1007|int4in|i"},
+		{"pg_database", "datname", "ref", "encoding datallowconn datconnlimit", "6|1|-1"},
+		{"pg_roles", "rolname", "app", "rolsuper rolcanlogin rolpassword", "0|1|********"},
+		{"pg_indexes", "indexname", "visits_at", "schemaname tablename indexdef", "public|visits|CREATE INDEX visits_at ON public.visits USING btree (at DESC)"},
+		{"pg_attrdef", "adbin", "true", "adnum", "5"},
+		{"pg_attrdef", "adbin", "nextval('patients_id_seq'::regclass)", "adnum", "1"},
+		{"pg_depend", "deptype", "i", "classid refclassid", "1259|1259"},
+		{"information_schema_columns", "column_name", "mrn", "data_type character_maximum_length character_octet_length is_nullable udt_name column_default", "character varying|20|80|NO|varchar|<nil>"},
+		{"information_schema_columns", "column_name", "balance", "data_type numeric_precision numeric_precision_radix numeric_scale column_default", "numeric|10|10|2|0"},
+		{"information_schema_columns", "column_name", "score", "data_type numeric_precision numeric_precision_radix numeric_scale", "double precision|53|2|<nil>"},
+		{"information_schema_columns", "column_name", "born", "data_type datetime_precision", "date|0"},
+		{"information_schema_columns", "is_identity", "YES", "table_name column_name identity_generation identity_start identity_maximum", "ident|id|ALWAYS|1|2147483647"},
+		{"information_schema_tables", "table_name", "active_patients", "table_type is_insertable_into", "VIEW|NO"},
+		{"information_schema_key_column_usage", "constraint_name", "visits_patient_id_fkey", "column_name ordinal_position position_in_unique_constraint", "patient_id|1|1"},
+		{"information_schema_referential_constraints", "constraint_name", "visits_patient_id_fkey", "unique_constraint_name match_option update_rule delete_rule", "patients_pkey|NONE|NO ACTION|CASCADE"},
+		{"information_schema_constraint_column_usage", "constraint_name", "visits_patient_id_fkey", "table_name column_name", "patients|id"},
+	} {
+		if got := pick(t, e, k.table, k.column, k.value, strings.Fields(k.columns)...); got != k.want {
+			t.Errorf("%s of %v: %s = %s, want %s", k.table, k.value, k.columns, got, k.want)
+		}
+	}
+}
+
+func TestFindReturnsEveryRowThatMayMatch(t *testing.T) {
+	e := clinicEnv()
+	for _, k := range Tables() {
+		for _, row := range k.Rows(e) {
+			for column, v := range row {
+				if v == nil {
+					continue
+				}
+				if !contains(k.Find(clinicEnv(), column, v), row) && !contains(k.Find(e, column, v), row) {
+					t.Fatalf("%s.%s: no row for %v", k.Name, k.Columns[column].Name, v)
+				}
+				break // the first column of each, and below the names
+			}
+		}
+	}
+	class := table("pg_class")
+	for _, v := range []any{"patients", int64(1259), "1259", 1259.0} {
+		column := class.byID["relname"]
+		if v != "patients" {
+			column = class.byID["oid"]
+		}
+		if rows := class.Find(e, column, v); len(rows) != 1 {
+			t.Errorf("%v finds %d rows", v, len(rows))
+		}
+	}
+	if class.Find(e, 0, nil) != nil || class.Find(e, 99, int64(1)) != nil {
+		t.Error("nothing was asked for, and rows came")
+	}
+}
+
+func contains(rows [][]any, row []any) bool {
+	for _, r := range rows {
+		if fmt.Sprint(r) == fmt.Sprint(row) {
+			return true
+		}
+	}
+	return false
+}
+
+// A tenant's answers are made of its own Env: those of two tenants have
+// nothing of each other's.
+func TestNothingOfAnotherTenantAppears(t *testing.T) {
+	mine := clinicEnv()
+	theirs := &Env{Tenant: ident.MustTenantID(8), Name: "hospital-b", Roles: []string{"secret-role"}, Schema: schema.New(1,
+		[]*schema.Table{{Name: "secret_table", Kind: schema.KindTable, Columns: []schema.Column{{Name: "secret_column", Type: sqltype.Text}}}}, nil)}
+	for _, k := range Tables() {
+		k.Rows(theirs)
+		for _, row := range k.Rows(mine) {
+			if s := fmt.Sprint(row); strings.Contains(s, "secret") || strings.Contains(s, "hospital-b") {
+				t.Fatalf("%s shows %s", k.Name, s)
+			}
+		}
+	}
+}
+
+func TestANewSchemaIsSeenAtOnce(t *testing.T) {
+	e := clinicEnv()
+	before := len(table("pg_class").Rows(e))
+	e.Schema = schema.New(8, nil, nil)
+	if after := len(table("pg_class").Rows(e)); after >= before {
+		t.Errorf("%d relations of an empty schema, %d before", after, before)
+	}
+	e.Forget()
+	if got := table("pg_attribute").Find(e, 0, int64(1259)); len(got) != 33 {
+		t.Errorf("pg_class has %d columns after Forget", len(got))
+	}
+}
+
+func FuzzTexts(f *testing.F) {
+	for _, s := range []string{
+		`CREATE INDEX "a b" ON t (lower(x) DESC NULLS LAST, "y z" COLLATE "C") WHERE x > '('`, `a."b""c"`, `((1 + 2))`, `-- c`, `/* x`,
+		`CREATE TRIGGER x AFTER UPDATE OF a ON t WHEN (new.a > 1) BEGIN SELECT 1; END`, `[`, `'`, `{a,"b`, `[1,`,
+	} {
+		f.Add(s)
+	}
+	e := clinicEnv()
+	f.Fuzz(func(t *testing.T, s string) {
+		tokens(s)
+		keyParts(&schema.Index{SQL: s})
+		stripParens(s)
+		describeTrigger(s)
+		expressionText(s, sqltype.Text)
+		elements(s)
+		e.named(s)
+		viewText(&schema.Table{Kind: schema.KindView, SQL: s})
+		if q := quoteIdent(s); s != "" {
+			if _, name, ok := nameParts(q); ok && name != s {
+				t.Errorf("%q is quoted as %s, which names %q", s, q, name)
+			}
+		}
+	})
+}
