@@ -104,7 +104,10 @@ var catalogTables = func() map[string]bool {
 	return m
 }()
 
-// writingFunctions are SQL functions that change what is stored.
+// writingFunctions are SQL functions that change what is stored. They ask for
+// the right to write when they run, and prepare does when a statement names
+// one; that the compiler meets one says little: it does in every statement that
+// reads a column whose default calls it.
 var writingFunctions = words(`nextval setval`)
 
 // rightOf returns what an act of a statement needs.
@@ -121,9 +124,7 @@ func (a *authorizer) rightOf(action sqlite3.AuthorizerActionCode, third, fourth,
 		}
 		return RightWrite
 	case sqlite3.AUTH_FUNCTION:
-		if writingFunctions[lower(fourth)] {
-			return RightWrite
-		}
+		a.info.draws = a.info.draws || writingFunctions[lower(fourth)]
 		return 0
 	case sqlite3.AUTH_PRAGMA:
 		if lower(third) == "foreign_key_check" {

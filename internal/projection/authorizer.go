@@ -58,6 +58,8 @@ type stmtInfo struct {
 	// writes are the tables whose rows change, those of triggers and foreign
 	// keys included.
 	writes []string
+	// draws says that one of writingFunctions was met.
+	draws bool
 	// needs are the rights that the statement takes.
 	needs  Right
 	denied *fault.Error

@@ -71,6 +71,9 @@ func attachCatalog(c *conn, d *DB) error {
 	x := extension()
 	for i, t := range x.tables {
 		connect := func(db *sqlite3.Conn, _, _, _ string, _ ...string) (*catalogTable, error) {
+			if err := db.VTabConfig(sqlite3.VTAB_INNOCUOUS); err != nil {
+				return nil, err
+			}
 			return &catalogTable{t: t, d: d, c: c}, db.DeclareVTab(x.declare[i])
 		}
 		//nolint:staticcheck // the generic method needs a newer Go than ours

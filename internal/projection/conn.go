@@ -137,10 +137,15 @@ func (c *conn) prepare(op, sql string) (p *prepared, tail string, err error) {
 	if stmt == nil {
 		return nil, tail, nil
 	}
-	p = &prepared{stmt: stmt, sql: sql, info: info, readOnly: stmt.ReadOnly() && info.needs&RightWrite == 0, busy: true}
-	if err := info.check(); err != nil {
+	p = &prepared{stmt: stmt, sql: sql, info: info, readOnly: stmt.ReadOnly(), busy: true}
+	refused := info.check()
+	if refused == nil && info.draws && callsWriter(sql[:len(sql)-len(tail)]) {
+		p.info.needs, p.readOnly = info.needs|RightWrite, false
+		refused = c.auth.access.Require(RightWrite)
+	}
+	if refused != nil {
 		_ = stmt.Close() // never run
-		return nil, "", err.ForTenant(c.tenant)
+		return nil, "", refused.ForTenant(c.tenant)
 	}
 	if strings.TrimSpace(tail) != "" {
 		p.info.once = true // its text is more than the statement

@@ -326,8 +326,8 @@ func (g *Group) rowFunc(p *prepared, fn func(*Row) error) func(*sqlite3.Stmt) er
 
 // outcome adds what a statement did to the result.
 func (g *Group) outcome(p *prepared, res *record.Result) {
-	if p.readOnly || p.info.ddl {
-		return
+	if p.readOnly || p.info.ddl || p.info.writes == nil {
+		return // SQLite still counts the rows of the statement before
 	}
 	res.RowsAffected += g.w.c.db.Changes()
 	if p.info.inserts {

@@ -349,10 +349,19 @@ var sequenceFunctions = []struct {
 	{"setval", 3, sqlSetval},
 }
 
+// callsWriter says whether a text has a word in it that names a function that
+// writes. It decides where a statement runs, and not what it may do.
+func callsWriter(sql string) bool {
+	return slices.ContainsFunc(scanTokens(sql), func(t token) bool { return writingFunctions[lower(t.text)] })
+}
+
 // drawer returns the writer that a connection belongs to.
 func (c *conn) drawer(name string) (*writer, error) {
 	if c.w == nil || c.w.drawn == nil {
 		return nil, fault.New("sql", fault.Denied, "cannot execute %s() in a statement that only reads", name).WithState(stateReadOnly)
+	}
+	if refused := c.auth.access.Require(RightWrite); refused != nil {
+		return nil, refused.ForTenant(c.tenant)
 	}
 	return c.w, nil
 }
