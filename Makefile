@@ -22,6 +22,10 @@ demo: build ## build the command and run the two hospitals
 build: ## build ./kimberlite
 	go build -o kimberlite ./cmd/kimberlite
 
+.PHONY: release
+release: ## build dist/: archives for linux/amd64 and linux/arm64, with checksums (VERIFY=1: twice, and compare)
+	scripts/release.sh
+
 .PHONY: test
 test: ## run all tests with the race detector (installs a C compiler where it can)
 	scripts/test.sh
@@ -61,4 +65,4 @@ tools: ## build the pinned linter and scanner, so that the next check is quick
 
 .PHONY: clean
 clean: ## remove what the targets made
-	rm -rf kimberlite bin
+	rm -rf kimberlite bin dist

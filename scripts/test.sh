@@ -16,42 +16,41 @@ compiles() {
   return "$status"
 }
 
-# install_compiler tries Debian's packages, as root or by a sudo that asks for
-# no password.
-install_compiler() {
+# install installs Debian's packages, as root or by a sudo that asks for no
+# password.
+install() {
   command -v apt-get >/dev/null || return 1
   local sudo=()
   if [ "$(id -u)" -ne 0 ]; then
     sudo=(sudo -n)
     "${sudo[@]}" true 2>/dev/null || return 1
   fi
-  echo "test: no C compiler, installing gcc for the race detector"
-  "${sudo[@]}" timeout 120 apt-get update -qq &&
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive timeout 300 \
-      apt-get install -y -qq --no-install-recommends gcc libc6-dev
-}
-
-# install_postgres installs PostgreSQL 15 and its clients, which tests compare
-# Kimberlite with, in the same way.
-install_postgres() {
-  command -v apt-get >/dev/null || return 1
-  local sudo=()
-  if [ "$(id -u)" -ne 0 ]; then
-    sudo=(sudo -n)
-    "${sudo[@]}" true 2>/dev/null || return 1
-  fi
-  echo "test: no PostgreSQL 15, installing it to compare with"
+  echo "test: installing $*"
   "${sudo[@]}" timeout 120 apt-get update -qq &&
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive timeout 600 \
-      apt-get install -y -qq --no-install-recommends postgresql-15 postgresql-client-15 openssl curl
+      apt-get install -y -qq --no-install-recommends "$@"
 }
 
-if ! [ -x /usr/lib/postgresql/15/bin/initdb ] && ! install_postgres; then
-  echo "WARNING: no PostgreSQL 15 and none to be installed: what compares with it uses recorded answers, or fails" >&2
+# has reports whether all of the commands are there.
+has() {
+  local name
+  for name in "$@"; do command -v "$name" >/dev/null || return 1; done
+}
+
+# The server's tests talk to it with what users have, and compare it with
+# PostgreSQL 15. Where something is missing and cannot be installed, the tests
+# that need it fail and say so.
+if ! [ -x /usr/lib/postgresql/15/bin/initdb ] || ! has psql pgbench curl openssl; then
+  install postgresql-15 postgresql-client-15 openssl curl ||
+    echo "WARNING: no PostgreSQL 15, psql, pgbench or curl, and none to be installed: tests that need them will fail" >&2
+fi
+if ! has node npm; then
+  install nodejs npm ||
+    echo "WARNING: no node and npm, and none to be installed: tests that need them will fail" >&2
 fi
 
 race=(-race)
-if ! compiles && ! { install_compiler && compiles; }; then
+if ! compiles && ! { install gcc libc6-dev && compiles; }; then
   echo "WARNING: no C compiler and none to be installed: the race detector is OFF" >&2
   race=()
   export CGO_ENABLED=0

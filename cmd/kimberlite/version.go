@@ -34,7 +34,11 @@ func versionCommand(a *app) *cobra.Command {
 	})
 }
 
-// buildVersion is what the Go toolchain noted when it built the binary.
+// version and commit are set by the linker in a release; see scripts/build.sh.
+var version, commit string
+
+// buildVersion is what the release linked in, or else what the Go toolchain
+// noted when it built the binary.
 func buildVersion() versionDocument {
 	doc := versionDocument{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -51,6 +55,12 @@ func buildVersion() versionDocument {
 		case "vcs.modified":
 			doc.Modified = s.Value == "true"
 		}
+	}
+	if version != "" {
+		doc.Version = version
+	}
+	if commit != "" {
+		doc.Commit = commit
 	}
 	return doc
 }
