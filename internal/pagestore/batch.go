@@ -19,6 +19,9 @@ type Batch struct {
 	// resident counts the frames in cells; at retry the next spill is tried.
 	resident, retry int
 	changed, ended  bool
+	// meta is the next version's, as far as metaSet says so.
+	meta    []byte
+	metaSet bool
 }
 
 // Begin starts a batch on the latest version. It panics when another one is
@@ -165,6 +168,21 @@ func (b *Batch) Truncate(size int64) error {
 	return nil
 }
 
+// SetMeta gives the version that the batch makes other meta data: bytes that
+// mean nothing to the store, published, made durable and found again with the
+// version's pages, and handed on to the versions after it until a batch sets
+// others. They are kept, not copied. It fails with TooLarge past [MaxMeta].
+func (b *Batch) SetMeta(meta []byte) error {
+	switch {
+	case b.ended:
+		return b.endedError()
+	case len(meta) > MaxMeta:
+		return fault.New("page write", fault.TooLarge, "%d bytes of meta data, the limit is %d", len(meta), MaxMeta)
+	}
+	b.meta, b.metaSet = meta, true
+	return nil
+}
+
 // Commit publishes the batch as the latest version: every later Snapshot sees
 // all of it, none before sees any of it. It does not make it durable. The
 // batch has ended, and was discarded if there is an error: Stopped after a
@@ -182,8 +200,12 @@ func (b *Batch) Commit() error {
 	}
 	b.ended = true
 	s.batch = nil
-	if b.changed {
-		next := &version{sequence: s.latest.sequence + 1, pages: b.pages}
+	if b.changed || b.metaSet {
+		next := &version{sequence: s.latest.sequence + 1, pages: b.pages, meta: s.latest.meta}
+		if b.metaSet {
+			next.meta = b.meta
+			s.metaPending = true
+		}
 		next.header.Store(b.header())
 		s.publish(next, func() { b.apply(next.sequence) })
 	}

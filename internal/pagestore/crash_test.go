@@ -145,6 +145,10 @@ func script(t *testing.T, s *Store, seed uint64, rounds int) (durable, now twin,
 			}
 			v.write(p, page*PageSize)
 		}
+		v.meta = fmt.Sprint("meta ", seed, round)
+		if err := b.SetMeta([]byte(v.meta)); err != nil {
+			return durable, now, err
+		}
 		if err := b.Commit(); err != nil {
 			return durable, now, err
 		}

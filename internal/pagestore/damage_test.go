@@ -352,7 +352,7 @@ func TestRepairsAreNeverSilent(t *testing.T) {
 
 func FuzzDamagedFileServesNothingWrong(f *testing.F) {
 	d := newDamageSample(f)
-	f.Add(0, []byte("KLPAGES1"))
+	f.Add(0, []byte("KLPAGES2"))
 	f.Add(24, []byte{2, 0, 0, 0})
 	f.Add(3*PageSize+generationAt, []byte{0, 0, 0, 0})
 	f.Add(PageSize, make([]byte, PageSize))

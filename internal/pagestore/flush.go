@@ -20,6 +20,8 @@ type flush struct {
 	// new, unused those of the durable root that they replace.
 	nodes        [][]entry
 	made, unused []uint32
+	// meta says that the version's meta data has changed.
+	meta bool
 	// rooted says that writing the root was begun: it may be on the disk.
 	rooted bool
 }
@@ -49,11 +51,11 @@ func (s *Store) Flush() error {
 func (s *Store) beginFlush() (*flush, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.usable(); err != nil || s.pending.count == 0 {
+	if err := s.usable(); err != nil || s.pending.count == 0 && !s.metaPending {
 		return nil, err
 	}
-	f := &flush{s: s, v: s.pin(), dropping: s.dropped}
-	s.dropped = nil
+	f := &flush{s: s, v: s.pin(), dropping: s.dropped, meta: s.metaPending}
+	s.dropped, s.metaPending = nil, false
 	s.flushing, s.pending = s.pending, pageSet{}
 	for page, r := range s.memory {
 		f.items = append(f.items, item{page: page, frame: r.frame})
@@ -239,6 +241,7 @@ func (f *flush) writeRoot(file disk.File) error {
 		slots:    slots,
 		levels:   top,
 		entries:  f.entries(top, 0, counts[top]),
+		meta:     f.v.meta,
 	}
 	body := make([]byte, rootBody)
 	encodeRoot(body, r)
@@ -275,6 +278,7 @@ func (f *flush) end(err error) {
 			s.giveBack(f.made)
 		}
 		s.pending.addAll(&s.flushing)
+		s.metaPending = s.metaPending || f.meta
 	}
 	s.flushing = pageSet{}
 	s.mu.Unlock()

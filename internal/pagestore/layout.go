@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kimberlite/internal/seal"
 )
@@ -18,7 +19,7 @@ import (
 // All numbers are little-endian. A root slot:
 //
 //	offset size
-//	     0    8  magic "KLPAGES1"; the digit is the format version
+//	     0    8  magic "KLPAGES2"; the digit is the format version
 //	     8   16  file id, random, never changed
 //	    24    4  key generation
 //	    28    4  zero
@@ -34,7 +35,9 @@ import (
 //	24    8  slots: every slot that is referred to is below it
 //	32    4  levels of table nodes below the root: 0 to 3
 //	36    4  entries that follow
-//	40 3996  up to 333 entries; the rest is zero
+//	40 3482  up to 290 entries; the rest is zero
+//	3522    2  length of the meta data, at most 512
+//	3524  512  meta data of the version, opaque here; the rest is zero
 //
 // An entry, of pages at level 0 and of nodes above:
 //
@@ -60,17 +63,20 @@ const (
 	Reserved = 32
 	// MaxPages is how many pages a store holds at most.
 	MaxPages = 1 << 30
+	// MaxMeta is how many bytes of meta data a version can have.
+	MaxMeta = 512
 
 	payloadSize = PageSize - Reserved
 
 	rootSlots  = 2
-	rootMagic  = "KLPAGES1"
+	rootMagic  = "KLPAGES2"
 	rootHeader = 32
 	rootBody   = PageSize - rootHeader - seal.Overhead
 	rootFixed  = 40
 	entrySize  = 12
 	tagPrefix  = 8
-	rootFanout = (rootBody - rootFixed) / entrySize
+	rootMeta   = rootBody - MaxMeta - 2
+	rootFanout = (rootMeta - rootFixed) / entrySize
 	nodeFanout = payloadSize / entrySize
 	maxLevels  = 3
 
@@ -109,6 +115,7 @@ type root struct {
 	slots    uint64
 	levels   int
 	entries  []entry
+	meta     []byte
 }
 
 // header is the clear part of a root slot.
@@ -185,6 +192,8 @@ func encodeRoot(dst []byte, r root) {
 	binary.LittleEndian.PutUint32(dst[32:], uint32(r.levels))
 	binary.LittleEndian.PutUint32(dst[36:], uint32(len(r.entries)))
 	putEntries(dst[rootFixed:], r.entries)
+	binary.LittleEndian.PutUint16(dst[rootMeta:], uint16(len(r.meta)))
+	copy(dst[rootMeta+2:rootBody], r.meta)
 }
 
 // decodeRoot reads a root's opened body and checks every number in it.
@@ -212,11 +221,16 @@ func decodeRoot(b []byte) (root, error) {
 	if r.levels != len(counts)-1 || count != counts[r.levels] {
 		return root{}, fmt.Errorf("the root has %d levels and %d entries, which do not fit %d pages", r.levels, count, r.pages)
 	}
-	entries, err := getEntries(b[rootFixed:], int(count), r.slots, r.levels > 0)
+	entries, err := getEntries(b[rootFixed:rootMeta], int(count), r.slots, r.levels > 0)
 	if err != nil {
 		return root{}, err
 	}
 	r.entries = entries
+	length := int(binary.LittleEndian.Uint16(b[rootMeta:]))
+	if length > MaxMeta || !allZero(b[rootMeta+2+length:]) {
+		return root{}, fmt.Errorf("the root's meta data of %d bytes does not add up", length)
+	}
+	r.meta = slices.Clone(b[rootMeta+2 : rootMeta+2+length])
 	return r, nil
 }
 

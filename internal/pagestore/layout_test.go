@@ -7,7 +7,7 @@ import (
 )
 
 func TestSizesFitTheSlots(t *testing.T) {
-	if rootFanout != 333 || nodeFanout != 338 || rootFixed+rootFanout*entrySize != rootBody || tagAt+16 != sealedSize {
+	if rootFanout != 290 || nodeFanout != 338 || rootMeta-rootFixed-rootFanout*entrySize != 2 || rootMeta+2+MaxMeta != rootBody || tagAt+16 != sealedSize {
 		t.Fatal(rootFanout, nodeFanout, rootBody, tagAt)
 	}
 }
@@ -18,10 +18,10 @@ func TestLevelsFollowThePageCount(t *testing.T) {
 		want  []uint64
 	}{
 		{0, []uint64{0}},
-		{333, []uint64{333}},
-		{334, []uint64{334, 1}},
-		{333 * 338, []uint64{333 * 338, 333}},
-		{333*338 + 1, []uint64{333*338 + 1, 334, 1}},
+		{290, []uint64{290}},
+		{291, []uint64{291, 1}},
+		{290 * 338, []uint64{290 * 338, 290}},
+		{290*338 + 1, []uint64{290*338 + 1, 291, 1}},
 		{MaxPages, []uint64{MaxPages, 3176751, 9399, 28}},
 	} {
 		got := levelsFor(c.pages)
@@ -37,21 +37,24 @@ func TestLevelsFollowThePageCount(t *testing.T) {
 }
 
 func sampleRoot() root {
-	return root{sequence: 3, tenant: 7, pages: 2, slots: 9, entries: []entry{{slot: 2, tag: [8]byte{1, 2, 3}}, {}}}
+	return root{sequence: 3, tenant: 7, pages: 2, slots: 9, entries: []entry{{slot: 2, tag: [8]byte{1, 2, 3}}, {}}, meta: []byte{0xC0, 0xFF, 0xEE}}
 }
 
-// The bytes of format version 1: they must never change.
+// The bytes of format version 2: they must never change.
 func TestRootBytesAreStable(t *testing.T) {
 	b := make([]byte, rootBody)
 	encodeRoot(b, sampleRoot())
 	const want = "0300000000000000" + "0700000000000000" + "0200000000000000" + "0900000000000000" + "00000000" + "02000000" +
 		"02000000" + "0102030000000000" + "00000000" + "0000000000000000"
-	if got := hex.EncodeToString(b[:64]); got != want || !allZero(b[64:]) {
+	if got := hex.EncodeToString(b[:64]); got != want || !allZero(b[64:3522]) {
+		t.Fatal(got)
+	}
+	if got := hex.EncodeToString(b[3522:3527]); got != "0300"+"c0ffee" || !allZero(b[3527:]) {
 		t.Fatal(got)
 	}
 	h := make([]byte, rootHeader)
 	encodeHeader(h, header{fileID: [16]byte{15: 0xAB}, generation: 0x01020304})
-	if got := hex.EncodeToString(h); got != "4b4c504147455331"+"000000000000000000000000000000ab"+"04030201"+"00000000" {
+	if got := hex.EncodeToString(h); got != "4b4c504147455332"+"000000000000000000000000000000ab"+"04030201"+"00000000" {
 		t.Fatal(got)
 	}
 	var place [placeSize]byte
@@ -77,6 +80,9 @@ func TestRootsThatDoNotAddUpAreRefused(t *testing.T) {
 		"a root's slot":      func(r *root, b []byte) { b[40] = 1 },
 		"a hole with a tag":  func(r *root, b []byte) { b[56] = 1 },
 		"bytes after":        func(r *root, b []byte) { b[rootBody-1] = 1 },
+		"meta too long":      func(r *root, b []byte) { b[3523] = 2; b[3522] = 1 },
+		"meta too short":     func(r *root, b []byte) { b[3522] = 2 },
+		"bytes before meta":  func(r *root, b []byte) { b[3521] = 1 },
 		"no memory on disk":  func(r *root, b []byte) { copy(b[40:], "\xff\xff\xff\xff") },
 		"pages without room": func(r *root, b []byte) { b[17] = 2 },
 	} {

@@ -21,7 +21,7 @@ func (s *Store) load(file disk.File) error {
 	s.file, s.named, s.sequence = file, true, r.sequence
 	s.fileBytes.Store(size)
 	s.slots.grow(uint32(min(uint64(size/PageSize), inMemory-1)))
-	s.latest.pages = uint32(r.pages)
+	s.latest.pages, s.latest.meta = uint32(r.pages), r.meta
 	counts := levelsFor(r.pages)
 	s.nodes = make([][]entry, r.levels)
 	entries := r.entries

@@ -28,6 +28,27 @@ func (s *Store) Snapshot() *Snapshot {
 	return &Snapshot{s: s, v: v}
 }
 
+// Renew takes a released snapshot up again if its version is still the latest
+// one, and says whether it did. It is not safe for concurrent use with Release.
+func (sn *Snapshot) Renew() bool {
+	sn.s.mu.RLock()
+	defer sn.s.mu.RUnlock()
+	if sn.s.latest != sn.v || !sn.released.Load() {
+		return false
+	}
+	sn.s.pin()
+	sn.released.Store(false)
+	return true
+}
+
+// Meta returns the meta data of the version: see [Batch.SetMeta]. It is not to
+// be changed.
+func (sn *Snapshot) Meta() []byte { return sn.v.meta }
+
+// Sequence numbers the versions since the store was opened: a later one has a
+// higher number.
+func (sn *Snapshot) Sequence() uint64 { return sn.v.sequence }
+
 // Size returns the length of the version in bytes, a multiple of [PageSize].
 func (sn *Snapshot) Size() int64 { return int64(sn.v.pages) * PageSize }
 

@@ -102,9 +102,12 @@ type Store struct {
 	// pending are the pages changed since the version last flushed, flushing
 	// those that the Flush under way writes.
 	pending, flushing pageSet
-	batch             *Batch
-	failed            error
-	closed            bool
+	// metaPending says that the meta data changed since the version last
+	// flushed.
+	metaPending bool
+	batch       *Batch
+	failed      error
+	closed      bool
 
 	fileBytes atomic.Int64 // the file's length
 	// overfull says that committed pages in memory have reached the hard
@@ -176,11 +179,15 @@ func removeIfThere(fsys disk.FS, path string) error {
 }
 
 // Dirty returns how many committed pages have changed since the last Flush,
-// spilled ones and removed ones included.
+// spilled ones and removed ones included. Changed meta data counts as one.
 func (s *Store) Dirty() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.pending.count + s.flushing.count
+	n := s.pending.count + s.flushing.count
+	if s.metaPending {
+		n++
+	}
+	return n
 }
 
 // FileBytes returns the length of the file in bytes, 0 while there is none.
@@ -191,6 +198,15 @@ func (s *Store) Pages() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return int64(s.latest.pages)
+}
+
+// ReadAt implements [io.ReaderAt] on the latest version, as it is at each
+// call. It is for the one writer, whose version cannot change under it while
+// it has no batch open.
+func (s *Store) ReadAt(p []byte, off int64) (int, error) {
+	return readRange(p, off, s.Pages()*PageSize, func(page uint32, part []byte, from int) error {
+		return s.readPage(latestVersion, page, part, from)
+	})
 }
 
 // Seals returns how many pages, table nodes and roots were sealed under the

@@ -340,3 +340,60 @@ func TestRealFilesHoldWhatWasFlushed(t *testing.T) {
 	}
 	check(t, s.Close())
 }
+
+func TestASnapshotIsRenewedOnlyWhileItsVersionIsTheLatest(t *testing.T) {
+	e := newEnv(t)
+	s := e.open()
+	set(t, s, map[int]uint64{0: 1, 1: 2})
+	sn := s.Snapshot()
+	if sn.Renew() {
+		t.Fatal("a snapshot that is held was renewed")
+	}
+	sn.Release()
+	if _, err := sn.ReadAt(make([]byte, PageSize), 0); !fault.Is(err, fault.Closed) {
+		t.Fatal("a released snapshot reads", err)
+	}
+	if !sn.Renew() {
+		t.Fatal("the latest version was not renewed")
+	}
+	set(t, s, map[int]uint64{1: 3})
+	wantPage(t, sn, 1, 2) // it holds its pages again
+	sn.Release()
+	if sn.Renew() {
+		t.Fatal("an older version was renewed")
+	}
+	s.verify(t)
+}
+
+func TestMetaDataIsPublishedKeptAndFlushedByItself(t *testing.T) {
+	e := newEnv(t)
+	s := e.open()
+	set(t, s, map[int]uint64{0: 1})
+	check(t, s.Flush())
+	old := s.Snapshot()
+	b := s.Begin()
+	wantKind(t, b.SetMeta(make([]byte, MaxMeta+1)), fault.TooLarge)
+	check(t, b.SetMeta([]byte("one")))
+	check(t, b.Commit())
+	wantKind(t, b.SetMeta(nil), fault.Closed)
+	if string(old.Meta()) != "" || s.Dirty() != 1 {
+		t.Fatal(old.Meta(), s.Dirty())
+	}
+	old.Release()
+	check(t, s.Flush())
+	if s.Dirty() != 0 {
+		t.Fatal(s.Dirty())
+	}
+	set(t, s, map[int]uint64{1: 1}) // keeps it
+	b = s.Begin()
+	check(t, b.SetMeta([]byte("gone")))
+	b.Discard()
+	check(t, s.Flush())
+	check(t, s.Close())
+	s = e.open()
+	sn := s.Snapshot()
+	defer sn.Release()
+	if string(sn.Meta()) != "one" {
+		t.Fatalf("%q", sn.Meta())
+	}
+}

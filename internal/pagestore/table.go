@@ -24,6 +24,8 @@ type version struct {
 	// holds are the pages of which Store.old has a cell that this version
 	// needs and no newer pinned one. Guarded by Store.mu.
 	holds []uint32
+	// meta is what the batch that made it was given; it is never changed.
+	meta []byte
 }
 
 // cell is what one page is at some version: a slot of the file, a frame in

@@ -12,9 +12,10 @@ import (
 type twin struct {
 	pages int
 	data  map[int][]byte // a page that is missing reads as zeros
+	meta  string
 }
 
-func (v twin) clone() twin { return twin{v.pages, maps.Clone(v.data)} }
+func (v twin) clone() twin { return twin{v.pages, maps.Clone(v.data), v.meta} }
 
 func (v *twin) write(p []byte, off int) {
 	for i := 0; i < len(p); {
@@ -45,6 +46,9 @@ type reader interface {
 func (v twin) differs(r reader, rng *rand.Rand) string {
 	if r.Size() != int64(v.pages)*PageSize {
 		return fmt.Sprintf("size %d, want %d pages", r.Size(), v.pages)
+	}
+	if m, ok := r.(interface{ Meta() []byte }); ok && string(m.Meta()) != v.meta {
+		return fmt.Sprintf("meta data %q, want %q", m.Meta(), v.meta)
 	}
 	p := make([]byte, PageSize)
 	look := func(page int) string {
@@ -104,6 +108,13 @@ func (r *twinRun) must(why string) {
 
 // change makes random changes in a batch and in a twin.
 func (r *twinRun) change(b *Batch, v *twin) {
+	if r.rng.IntN(2) == 0 {
+		v.meta = fmt.Sprint("meta ", r.rng.Uint64())
+		check(r.t, b.SetMeta([]byte(v.meta)))
+	}
+	if r.rng.IntN(8) == 0 {
+		return // nothing but the meta data
+	}
 	for range 1 + r.rng.IntN(12) {
 		switch page := r.rng.IntN(1 + r.rng.IntN(r.maxPages)); r.rng.IntN(12) {
 		case 0:
