@@ -56,7 +56,7 @@ func (d *DB) ApplyAll(ctx context.Context, records []ApplyRecord) (err error) {
 			return err
 		}
 	}
-	if err := w.c.exec(`COMMIT`); err != nil {
+	if err := w.commit(); err != nil {
 		return err
 	}
 	d.version.Add(1)

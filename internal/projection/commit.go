@@ -142,7 +142,7 @@ func (g *Group) Commit() error {
 	var err error
 	func() {
 		defer g.w.c.protect("write", &err)
-		err = g.w.c.exec(`COMMIT`)
+		err = g.w.commit()
 	}()
 	if err != nil {
 		g.d.rollback(g.w)

@@ -40,17 +40,19 @@ func checkClientError(t *testing.T, err error) {
 	}
 }
 
-func FuzzDecodeApplied(f *testing.F) {
-	f.Add(Applied{}.encode())
+func FuzzDecodePosition(f *testing.F) {
+	f.Add((&position{}).encode())
+	f.Add((&position{recent: []streamCount{{3, 7}, {1, 2}}}).encode())
 	f.Add([]byte("short"))
-	f.Add(bytes.Repeat([]byte{0xff}, appliedBytes))
+	f.Add(bytes.Repeat([]byte{0xff}, appliedBytes+2*countBytes))
+	f.Add(make([]byte, appliedBytes+countBytes*(maxRecent+1)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := decodeApplied(b)
-		if err != nil {
+		p, err := decodePosition(b)
+		if err != nil || len(b) == 0 {
 			return
 		}
-		if !bytes.Equal(a.encode(), b) {
-			t.Errorf("%x became %x", b, a.encode())
+		if !bytes.Equal(p.encode(), b) {
+			t.Errorf("%x became %x", b, p.encode())
 		}
 	})
 }

@@ -152,6 +152,7 @@ func (g *Group) backToStart(t *transaction, keep bool) error {
 		if err := c.exec(`ROLLBACK`); err != nil {
 			return err
 		}
+		c.file.discard()
 		return c.exec(`BEGIN`)
 	case keep:
 		return c.exec(`ROLLBACK TO txn`)

@@ -1,24 +1,20 @@
 package projection
 
 import (
-	"encoding/binary"
-	"time"
-
 	"github.com/ncruces/go-sqlite3"
 
 	"kimberlite/internal/fault"
-	"kimberlite/internal/ident"
 	"kimberlite/internal/record"
 )
 
 // internalVersion is the version of the tables below and of what is in them.
 // A projection of another version is refused; it is rebuilt from the log.
-const internalVersion = 3
+const internalVersion = 4
 
 // internalSchema makes our own tables.
 //
-//   - meta: k=0 holds the position in the log; k=N the next offset of stream
-//     N. What changes with every commit stands together on one page.
+//   - meta: k=N holds the next offset of stream N, but for the streams that
+//     moved last: see position.
 //   - stream: every stream that ever was.
 //   - version: the columns of every version of every table.
 //   - idempotency: the answers to requests that carried a key, in the order
@@ -41,99 +37,6 @@ var internalTables = map[string]bool{
 	"_kimberlite_meta": true, "_kimberlite_stream": true, "_kimberlite_version": true,
 	"_kimberlite_idempotency": true, "_kimberlite_index": true, "_kimberlite_credential": true,
 	"_kimberlite_sequence": true,
-}
-
-// Applied says how far a projection has followed its log.
-type Applied struct {
-	// Next is how many records have been applied: the offset of the next one.
-	Next ident.Offset
-	// LastHash is the hash of the last applied record; zero before the first.
-	LastHash record.Hash
-	// Segment and Byte are where in the log's files the last applied record
-	// starts. They are handed back as they were given.
-	Segment uint64
-	Byte    int64
-	// Time is the last applied record's. Group.Prepare needs it when the
-	// group holds idempotency keys: their age is counted from it.
-	Time time.Time
-}
-
-// The row of the position, a blob, big-endian:
-//
-//	offset size
-//	     0    8  next: how many records have been applied
-//	     8   32  hash of the last applied record
-//	    40    8  segment of the last applied record
-//	    48    8  byte in the segment where it starts
-//	    56    8  its time, nanoseconds since 1970, 0 for none
-const appliedBytes = 64
-
-func (a Applied) encode() []byte {
-	b := make([]byte, 0, appliedBytes)
-	b = binary.BigEndian.AppendUint64(b, a.Next.Uint64())
-	b = append(b, a.LastHash[:]...)
-	b = binary.BigEndian.AppendUint64(b, a.Segment)
-	b = binary.BigEndian.AppendUint64(b, uint64(a.Byte)) //nolint:gosec // read back the same way
-	var at int64
-	if !a.Time.IsZero() {
-		at = a.Time.UnixNano()
-	}
-	return binary.BigEndian.AppendUint64(b, uint64(at)) //nolint:gosec // likewise
-}
-
-func decodeApplied(b []byte) (Applied, error) {
-	if len(b) != appliedBytes {
-		return Applied{}, fault.New("projection", fault.Corruption, "the projection's position has %d bytes, not %d: remove its file, it is rebuilt from the log", len(b), appliedBytes)
-	}
-	a := Applied{
-		Next:    ident.NewOffset(binary.BigEndian.Uint64(b)),
-		Segment: binary.BigEndian.Uint64(b[40:]),
-		Byte:    int64(binary.BigEndian.Uint64(b[48:])), //nolint:gosec // written from one
-	}
-	copy(a.LastHash[:], b[8:])
-	if at := int64(binary.BigEndian.Uint64(b[56:])); at != 0 { //nolint:gosec // likewise
-		a.Time = time.Unix(0, at).UTC()
-	}
-	return a, nil
-}
-
-// loadApplied reads the position; a projection without one has applied
-// nothing.
-func loadApplied(c *conn) (Applied, error) {
-	var a Applied
-	err := c.each(`SELECT v FROM _kimberlite_meta WHERE k=0`, func(s *sqlite3.Stmt) (err error) {
-		a, err = decodeApplied(s.ColumnRawBlob(0))
-		return err
-	})
-	return a, err
-}
-
-const upsertMeta = `INSERT INTO _kimberlite_meta(k, v) VALUES(?1,?2) ON CONFLICT(k) DO UPDATE SET v=?2`
-
-// settle finishes a record inside the writer's transaction: position, stream
-// counters, sparse index and idempotency keys. The leader and those who
-// follow call it with the same arguments, so that it leaves the same rows.
-func (w *writer) settle(p *record.Payload, at Applied) error {
-	if at.Next != w.st.applied.Next.Next() {
-		return fault.New("projection", fault.Invalid, "record %s does not follow position %s", at.Next, w.st.applied.Next).ForTenant(w.c.tenant)
-	}
-	for _, s := range spans(p) {
-		next := int64(s.next)                                               //nolint:gosec // read back the same way
-		if err := w.c.exec(upsertMeta, int64(s.stream), next); err != nil { //nolint:gosec // likewise
-			return err
-		}
-		if isInternal(s.stream) {
-			w.st.next[s.stream] = s.next // capture gives their offsets out later
-		}
-		if err := w.indexSpan(s, at); err != nil {
-			return err
-		}
-	}
-	if err := w.keepKeys(p, at); err != nil {
-		return err
-	}
-	w.st.applied = at
-	return w.c.exec(upsertMeta, int64(0), at.encode())
 }
 
 // span is what one record holds of one stream.

@@ -55,8 +55,10 @@ type DB struct {
 	schemas       schemaCache
 	epoch         uint64 // of the versions of schemas, see opened
 
-	// w belongs to the one writer; nil until it is needed.
-	w *writer
+	// w and position belong to the one writer: its connection, nil until it is
+	// needed, and what is committed.
+	w        *writer
+	position position
 }
 
 // Open opens the projection in a page store, and makes it when the store is
@@ -108,7 +110,9 @@ func (d *DB) load() error {
 		if err := checkVersion(c); err != nil {
 			return err
 		}
-		at, err := loadApplied(c)
+		at := d.src.store.Snapshot() // nobody writes yet: it is the reader's version
+		defer at.Release()
+		pos, err := decodePosition(at.Meta())
 		if err != nil {
 			return err
 		}
@@ -116,7 +120,13 @@ func (d *DB) load() error {
 		if err != nil {
 			return err
 		}
-		d.applied.Store(&at)
+		for _, n := range pos.recent {
+			if s := set.byNumber[n.stream]; s != nil {
+				s.next.Store(n.next)
+			}
+		}
+		d.position = pos
+		d.applied.Store(&pos.applied)
 		d.streams.Store(set)
 		return nil
 	})

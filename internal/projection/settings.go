@@ -21,7 +21,7 @@ const (
 	commonSettings = `PRAGMA temp_store=MEMORY; PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF;
 		PRAGMA cell_size_check=ON; PRAGMA recursive_triggers=OFF;`
 	readerSettings = commonSettings + `PRAGMA cache_size=-256; PRAGMA query_only=ON;`
-	writerSettings = commonSettings + `PRAGMA cache_size=-256; PRAGMA foreign_keys=ON;`
+	writerSettings = commonSettings + `PRAGMA cache_size=-256; PRAGMA foreign_keys=ON; PRAGMA main.locking_mode=EXCLUSIVE;`
 )
 
 // defences are the switches of SQLite that are on or off for good.

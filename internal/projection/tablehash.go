@@ -14,7 +14,7 @@ import (
 )
 
 // TableHash returns a hash over the schema and all rows of all tables, the
-// tenant's and our own, and the counters of AUTOINCREMENT. Two projections
+// tenant's and our own, the counters of AUTOINCREMENT, and the position. Two projections
 // with the same content have the same hash, however their pages lie. It reads
 // everything, from one snapshot.
 func (d *DB) TableHash(ctx context.Context) (sum [32]byte, err error) {
@@ -40,6 +40,7 @@ func (d *DB) TableHash(ctx context.Context) (sum [32]byte, err error) {
 			return sum, err
 		}
 	}
+	h.bytes('p', r.c.file.snapshot.Meta())
 	copy(sum[:], h.h.Sum(nil))
 	return sum, nil
 }

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -99,16 +100,31 @@ func (s *source) err() error {
 }
 
 // file is a page store as one connection sees it. SQLite calls it from one
-// goroutine at a time. A reader reads from the snapshot that its shared lock
-// pins; a writer collects its changes in a batch, which the second phase of
-// SQLite's commit publishes and any other way of unlocking discards.
+// goroutine at a time.
+//
+// A reader reads from the snapshot that its shared lock pins. While nobody
+// uses the connection the snapshot is parked: released, with SQLite's lock and
+// page cache left standing, to be resumed if nothing was committed meanwhile.
+//
+// The writer holds its locks for good (locking_mode=EXCLUSIVE), so that SQLite
+// neither counts its changes in the first page, which would be a page more in
+// each commit, nor looks at what others may have changed: there are no others.
+// Its changes collect in a batch from the first write on, which the second
+// phase of SQLite's commit publishes and a rollback discards. What the change
+// counter is for, telling readers to drop their caches, synthesise does.
 type file struct {
 	src      *source
 	writer   bool
 	lock     vfs.LockLevel
 	snapshot *pagestore.Snapshot
 	batch    *pagestore.Batch
-	wrote    bool
+	// meta is published with the next commit, unless it is nil.
+	meta []byte
+	// seen is the sequence number of the version that the snapshot pinned last,
+	// and counter the change counter that SQLite is shown for it: another one
+	// than for the version before.
+	seen    uint64
+	counter uint32
 	// kept is the first error of the page store since the last takeError: the
 	// driver forgets it when SQLite makes its next call.
 	kept error
@@ -145,15 +161,45 @@ func (f *file) Close() error {
 }
 
 func (f *file) release() {
-	if f.batch != nil {
-		f.batch.Discard()
-		f.batch = nil
+	f.discard()
+	f.unpin()
+	f.lock = vfs.LOCK_NONE
+}
+
+// pin takes a snapshot of the latest version for a reader.
+func (f *file) pin() {
+	f.snapshot = f.src.store.Snapshot()
+	if n := f.snapshot.Sequence(); n != f.seen {
+		f.seen = n
+		f.counter++
 	}
+}
+
+func (f *file) unpin() {
 	if f.snapshot != nil {
 		f.snapshot.Release()
 		f.snapshot = nil
 	}
-	f.lock = vfs.LOCK_NONE
+}
+
+// park lets go of the version that SQLite's open read transaction is on.
+// Nothing can be read until resume has said true, or the transaction has ended.
+func (f *file) park() {
+	if f.snapshot != nil {
+		f.snapshot.Release()
+	}
+}
+
+// resume takes the parked version up again, if it is still the latest.
+func (f *file) resume() bool { return f.snapshot != nil && f.snapshot.Renew() }
+
+// discard drops what the writer has not committed.
+func (f *file) discard() {
+	f.meta = nil
+	if f.batch != nil {
+		f.batch.Discard()
+		f.batch = nil
+	}
 }
 
 // ReadAt implements [vfs.File].
@@ -161,8 +207,11 @@ func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
 	switch {
 	case f.batch != nil:
 		n, err = f.batch.ReadAt(p, off)
+	case f.writer:
+		n, err = f.src.store.ReadAt(p, off)
 	case f.snapshot != nil:
 		n, err = f.snapshot.ReadAt(p, off)
+		f.synthesise(p[:n], off)
 	default: // the header is read once without a lock, when SQLite opens
 		s := f.src.store.Snapshot()
 		n, err = s.ReadAt(p, off)
@@ -175,9 +224,30 @@ func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
 	return 0, f.keep(err, sqlite3.IOERR_DATA)
 }
 
+// Where the first page holds the change counter: a second time to say that the
+// length of the database stands there too.
+const (
+	counterAt  = 24
+	validForAt = 92
+)
+
+// synthesise puts the change counter into bytes of the first page.
+func (f *file) synthesise(p []byte, off int64) {
+	if off >= validForAt+4 {
+		return
+	}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], f.counter)
+	for _, at := range [...]int64{counterAt, validForAt} {
+		if at >= off && at+4 <= off+int64(len(p)) {
+			copy(p[at-off:], b[:])
+		}
+	}
+}
+
 // WriteAt implements [vfs.File].
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
-	if f.batch == nil {
+	if !f.writer {
 		return 0, sqlite3.READONLY
 	}
 	if len(p) != pagestore.PageSize || off%pagestore.PageSize != 0 {
@@ -185,8 +255,7 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 		// of another shape would lose data without a word.
 		return 0, f.keep(fault.New("page write", fault.Internal, "SQLite writes %d bytes at %d, not a page of %d", len(p), off, pagestore.PageSize), sqlite3.IOERR_WRITE)
 	}
-	f.wrote = true
-	n, err := f.batch.WriteAt(p, off)
+	n, err := f.changes().WriteAt(p, off)
 	if err != nil {
 		return n, f.keep(err, sqlite3.IOERR_WRITE)
 	}
@@ -195,14 +264,21 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 
 // Truncate implements [vfs.File].
 func (f *file) Truncate(size int64) error {
-	if f.batch == nil {
+	if !f.writer {
 		return sqlite3.READONLY
 	}
-	f.wrote = true
-	if err := f.batch.Truncate(size); err != nil {
+	if err := f.changes().Truncate(size); err != nil {
 		return f.keep(err, sqlite3.IOERR_TRUNCATE)
 	}
 	return nil
+}
+
+// changes returns the batch, begun by the first change of a transaction.
+func (f *file) changes() *pagestore.Batch {
+	if f.batch == nil {
+		f.batch = f.src.store.Begin()
+	}
+	return f.batch
 }
 
 // Size implements [vfs.File].
@@ -221,16 +297,11 @@ func (f *file) Lock(lock vfs.LockLevel) error {
 	if f.lock >= lock {
 		return nil
 	}
-	if lock >= vfs.LOCK_RESERVED {
-		if !f.writer {
+	if !f.writer {
+		if lock >= vfs.LOCK_RESERVED {
 			return sqlite3.READONLY
 		}
-		if f.batch == nil {
-			f.batch = f.src.store.Begin()
-			f.wrote = false
-		}
-	} else if f.snapshot == nil {
-		f.snapshot = f.src.store.Snapshot()
+		f.pin()
 	}
 	f.lock = lock
 	return nil
@@ -241,34 +312,44 @@ func (f *file) Unlock(lock vfs.LockLevel) error {
 	if f.lock <= lock {
 		return nil
 	}
-	if lock <= vfs.LOCK_SHARED && f.batch != nil {
-		f.batch.Discard()
-		f.batch = nil
-	}
-	if lock == vfs.LOCK_NONE && f.snapshot != nil {
-		f.snapshot.Release()
-		f.snapshot = nil
+	f.discard()
+	if lock == vfs.LOCK_NONE {
+		f.unpin()
 	}
 	f.lock = lock
 	return nil
 }
 
-// CommitPhaseTwo implements [vfs.FileCommitPhaseTwo]: it publishes the batch.
+// CommitPhaseTwo implements [vfs.FileCommitPhaseTwo].
 func (f *file) CommitPhaseTwo() error {
-	if f.batch == nil || !f.wrote {
+	if f.batch == nil {
 		return nil
 	}
-	err := f.batch.Commit()
-	f.batch = nil
-	f.wrote = false
-	if err != nil {
+	if err := f.publish(); err != nil {
 		return f.keep(err, sqlite3.IOERR_WRITE)
 	}
-	if f.snapshot != nil {
-		f.snapshot.Release()
-		f.snapshot = f.src.store.Snapshot()
-	}
 	return nil
+}
+
+// publish makes what was written and the new meta data the latest version.
+func (f *file) publish() error {
+	b := f.changes()
+	if f.meta != nil {
+		if err := b.SetMeta(f.meta); err != nil {
+			return err
+		}
+	}
+	f.batch, f.meta = nil, nil
+	return b.Commit()
+}
+
+// publishMeta publishes the meta data of a commit that changed no page, of
+// which SQLite's COMMIT does not tell.
+func (f *file) publishMeta() error {
+	if f.meta == nil {
+		return nil
+	}
+	return f.publish()
 }
 
 // CheckReservedLock implements [vfs.File].

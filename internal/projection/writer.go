@@ -51,8 +51,10 @@ type state struct {
 	// next has the offsets of the streams that have moved.
 	next map[uint64]uint64
 	// index has the last index entries of streams, as far as known.
-	index   map[uint64]IndexEntry
-	applied Applied
+	index    map[uint64]IndexEntry
+	position position
+	// settled says that the position has moved.
+	settled bool
 }
 
 // maxIndexMemory bounds how many last index entries are remembered.
@@ -107,7 +109,9 @@ func (w *writer) reset(d *DB) {
 	}
 	w.changes, w.defined = 0, false
 	w.capture = nil
-	w.st = state{streams: d.streams.Load(), next: map[uint64]uint64{}, applied: d.Applied()}
+	w.c.file.discard()
+	w.st.position.copyFrom(&d.position)
+	w.st = state{streams: d.streams.Load(), next: map[uint64]uint64{}, position: w.st.position}
 	w.sequences, w.drawn, w.c.env = nil, nil, nil
 }
 
@@ -133,7 +137,9 @@ func (w *writer) publish(d *DB) {
 		d.schemaVersion.Add(1)
 	}
 	w.changes, w.c.env = 0, nil
-	at := w.st.applied // the pointer's target must not change any more
+	d.position.copyFrom(&w.st.position)
+	w.st.settled = false
+	at := d.position.applied // the pointer's target must not change any more
 	d.applied.Store(&at)
 }
 
