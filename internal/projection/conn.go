@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/vfs"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -82,6 +83,36 @@ func (c *conn) begin(g *guard, access Access) {
 	c.auth.access = access
 	c.file.kept = nil
 	c.auth.info.denied = nil
+}
+
+// look puts a reader's connection on the latest version. It has a read
+// transaction open all the time, which costs a statement nothing when nothing
+// was committed since the last one: neither locks nor a look at the first
+// page. Between uses the version is parked.
+func (c *conn) look() (err error) {
+	if c.file.resume() {
+		return nil
+	}
+	defer c.protect("read", &err)
+	if !c.db.GetAutocommit() {
+		if c.file.lock == vfs.LOCK_NONE {
+			return nil // it has read nothing, and pins when it does
+		}
+		if err := c.exec(`COMMIT`); err != nil {
+			c.dead = true // whatever keeps it open ends with the connection
+			return err
+		}
+	}
+	return c.exec(`BEGIN`)
+}
+
+// stillLooking is nil while the version is held that look found: SQLite ends
+// the transaction by itself after some failures.
+func (c *conn) stillLooking() error {
+	if c.db.GetAutocommit() {
+		return fault.New("read", fault.Unavailable, "an earlier failure has ended the snapshot: begin another").ForTenant(c.tenant)
+	}
+	return nil
 }
 
 // lookAgain makes SQLite load the schema anew if it has changed: it would not

@@ -62,6 +62,7 @@ func (p *pool) get(d *DB) (*conn, error) {
 // put takes a connection back.
 func (p *pool) put(c *conn) {
 	c.env = nil // what the catalog has worked out is not worth its memory while nobody asks
+	c.file.park()
 	p.mu.Lock()
 	keep := !p.closed && !c.dead && !c.worn
 	if keep {
@@ -124,5 +125,8 @@ func (d *DB) ownRead(fn func(c *conn) error) (err error) {
 	}
 	defer d.readers.put(c)
 	defer c.protect("projection", &err)
+	if err := c.look(); err != nil {
+		return err
+	}
 	return fn(c)
 }

@@ -73,10 +73,27 @@ func (r *Reader) connect() error {
 		}
 		r.c = c
 	}
-	if r.snapshot {
-		return nil
+	if r.snapshot || r.reading() {
+		return r.c.stillLooking()
 	}
-	return r.c.lookAgain(r.d.schemaVersion.Load())
+	// What is looked at must not be older than what is known of the schema.
+	version := r.d.schemaVersion.Load()
+	if err := r.c.look(); err != nil {
+		return err
+	}
+	return r.c.lookAgain(version)
+}
+
+// reading says whether a statement is under way.
+func (r *Reader) reading() bool {
+	return slices.ContainsFunc(r.open, func(rows *Rows) bool { return !rows.halted })
+}
+
+// rest lets go of what is pinned when nothing needs it any more.
+func (r *Reader) rest() {
+	if r.c != nil && !r.snapshot && !r.reading() {
+		r.c.file.park()
+	}
 }
 
 // Query runs one statement that only reads. Unsupported says that it writes.
@@ -92,6 +109,7 @@ func (r *Reader) Query(ctx context.Context, sql string, args []any) (rows *Rows,
 	rows.left = r.d.limits.MaxResultBytes
 	rows.guard.start(ctx, r.d.limits.StatementTimeout)
 	if err := rows.start(sql, args); err != nil {
+		r.rest()
 		return nil, err
 	}
 	return rows, nil
@@ -126,9 +144,6 @@ func (r *Reader) BeginSnapshot(ctx context.Context) (err error) {
 		return fault.New("read", fault.Internal, "a snapshot is open already").ForTenant(r.d.tenant)
 	}
 	defer r.c.protect("read", &err)
-	if err := r.c.exec(`BEGIN`); err != nil {
-		return err
-	}
 	r.snapshot = true
 	return r.c.exec(`SELECT 1 FROM _kimberlite_meta`) // SQLite pins at the first read
 }
@@ -139,14 +154,7 @@ func (r *Reader) EndSnapshot() {
 		return
 	}
 	r.snapshot = false
-	var err error
-	func() {
-		defer r.c.protect("read", &err)
-		err = r.c.exec(`COMMIT`)
-	}()
-	if err != nil {
-		r.c.dead = true // whatever keeps it open ends with the connection
-	}
+	r.rest()
 }
 
 func (r *Reader) forget(rows *Rows) {

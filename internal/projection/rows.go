@@ -136,8 +136,10 @@ type Rows struct {
 	guard guard
 	count int64
 	// first says that the first row has been reached, and Next was not called.
-	first  bool
-	done   bool
+	first bool
+	done  bool
+	// halted says that SQLite has ended the statement.
+	halted bool
 	closed bool
 	err    error
 }
@@ -183,6 +185,8 @@ func (rows *Rows) step() (ok bool) {
 		return true
 	}
 	rows.err = c.fail("sql", "", rows.stmt.Err())
+	rows.halted = true
+	rows.r.rest()
 	return false
 }
 
@@ -230,4 +234,5 @@ func (rows *Rows) Close() {
 		rows.r.c.release(rows.p)
 	}()
 	rows.stmt = nil
+	rows.r.rest()
 }
