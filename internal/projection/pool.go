@@ -114,7 +114,8 @@ func (p *pool) close() {
 	}
 }
 
-// ownRead lends a reading connection to one of our own functions.
+// ownRead lends a reading connection to one of our own functions, which sees
+// one version throughout.
 func (d *DB) ownRead(fn func(c *conn) error) (err error) {
 	if err := d.src.err(); err != nil {
 		return err

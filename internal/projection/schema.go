@@ -48,13 +48,7 @@ func (d *DB) Schema(ctx context.Context) (*schema.Schema, error) {
 			if err := c.lookAgain(version - d.epoch); err != nil {
 				return err
 			}
-			if err := c.exec(`BEGIN`); err != nil {
-				return err
-			}
 			s, err = buildSchema(c, version)
-			if endErr := c.exec(`COMMIT`); err == nil {
-				err = endErr
-			}
 			return err
 		})
 		if err != nil {
