@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"syscall"
 	"testing"
 
 	"kimberlite/internal/disk"
@@ -393,6 +394,61 @@ func TestMetaDataIsPublishedKeptAndFlushedByItself(t *testing.T) {
 	s = e.open()
 	sn := s.Snapshot()
 	defer sn.Release()
+	if string(sn.Meta()) != "one" {
+		t.Fatalf("%q", sn.Meta())
+	}
+}
+
+func TestMetaDataIsOfTheVersionThatAFlushWrites(t *testing.T) {
+	mem := newMem(t)
+	e := &env{t: t, fs: mem, keys: newTestKeys(testTenant), max: 16}
+	s := e.open()
+	commit := func(seed uint64) {
+		b := s.Begin()
+		writePage(t, b, 0, seed)
+		check(t, b.SetMeta([]byte{byte(seed)}))
+		check(t, b.Commit())
+	}
+	commit(9)
+	check(t, s.Flush()) // from now on the pages are synced before the root is written
+	commit(1)
+	mem.BeforeSync(func(string) {
+		mem.BeforeSync(nil)
+		commit(2) // while the flush is under way
+	})
+	check(t, s.Flush())
+	if s.Dirty() != 2 {
+		t.Fatal(s.Dirty())
+	}
+	again := (&env{t: t, fs: mem.CrashClone(nil), keys: e.keys}).open()
+	sn := again.Snapshot()
+	wantPage(t, sn, 0, 1)
+	if string(sn.Meta()) != "\x01" {
+		t.Fatalf("%q", sn.Meta())
+	}
+}
+
+func TestMetaDataOfAFailedFlushIsFlushedAgain(t *testing.T) {
+	mem := newMem(t)
+	full := false
+	faulty := &disk.Faulty{FS: mem, Inject: func(op disk.Op, name string) error {
+		if full && op == disk.OpWrite {
+			return &fs.PathError{Op: op.String(), Path: name, Err: syscall.ENOSPC}
+		}
+		return nil
+	}}
+	e := &env{t: t, fs: faulty, keys: newTestKeys(testTenant), max: 16}
+	s := e.open()
+	set(t, s, map[int]uint64{0: 1})
+	check(t, s.Flush())
+	b := s.Begin()
+	check(t, b.SetMeta([]byte("one")))
+	check(t, b.Commit())
+	full = true
+	wantKind(t, s.Flush(), fault.DiskFull)
+	full = false
+	check(t, s.Flush())
+	sn := (&env{t: t, fs: mem.CrashClone(nil), keys: e.keys}).open().Snapshot()
 	if string(sn.Meta()) != "one" {
 		t.Fatalf("%q", sn.Meta())
 	}

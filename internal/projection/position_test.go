@@ -157,7 +157,7 @@ func TestCommitsWriteOnlyTheirOwnPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.mustExec(`UPDATE t SET b=?1`, int64(i+1)) // SQLite does not write what is the same
-		if n := f.store.Dirty(); n != 2 { // the table's page, and the position counts as one
+		if n := f.store.Dirty(); n != 2 {           // the table's page, and the position counts as one
 			t.Fatalf("the commit changed %d pages", n)
 		}
 	}
