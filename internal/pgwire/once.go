@@ -1,0 +1,56 @@
+package pgwire
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+
+	"kimberlite/internal/ident"
+	"kimberlite/internal/record"
+	"kimberlite/internal/tenant"
+)
+
+// workHash is a running hash of what a transaction wrote, to tell a retry of
+// it from other work under the same idempotency key. It covers what came after
+// the key was set, so that who sets none does not pay for it.
+type workHash struct{ h hash.Hash }
+
+// add notes a statement that writes.
+func (w *workHash) add(sql string, args []any) {
+	if w.h == nil {
+		w.h = sha256.New()
+	}
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(sql))) //nolint:gosec // a length
+	w.h.Write(n[:])
+	w.h.Write([]byte(sql))
+	for _, a := range args {
+		fmt.Fprintf(w.h, "%T %q,", a, fmt.Sprint(a))
+	}
+}
+
+func (w *workHash) sum() (fp [16]byte) {
+	if w.h != nil {
+		copy(fp[:], w.h.Sum(nil))
+	}
+	return fp
+}
+
+// commitTx commits, under the idempotency key that the session has been given.
+func (s *session) commitTx(ctx context.Context, tx *tenant.Tx) (record.Result, error) {
+	if s.idempotencyKey == "" || !s.tx.wrote {
+		return tx.Commit(ctx)
+	}
+	return tx.CommitOnce(ctx, tenant.Request{IdempotencyKey: s.takeKey()}, s.tx.work.sum())
+}
+
+// tenantName returns the name of the session's tenant.
+func (s *session) tenantName(id ident.TenantID) string {
+	state, err := s.srv.c.Node.Shard().Tenant(id)
+	if err != nil {
+		return id.String()
+	}
+	return state.Name
+}
