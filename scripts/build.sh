@@ -12,8 +12,8 @@ out=$2
 version=${3:-}
 flags='-s -w -buildid='
 commit=${COMMIT-$(git rev-parse HEAD 2>/dev/null || true)}
-[ -z "$version" ] || flags+=" -X main.version=$version"
-[ -z "$commit" ] || flags+=" -X main.commit=$commit"
+[ -z "$version" ] || flags+=" -X main.linkedVersion=$version"
+[ -z "$commit" ] || flags+=" -X main.linkedCommit=$commit"
 # What Go would note of the tree itself is left out: an archive of the source
 # has no git, and must build the same.
 CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOFLAGS='' GOWORK=off GOTOOLCHAIN=local \

@@ -34,8 +34,8 @@ func versionCommand(a *app) *cobra.Command {
 	})
 }
 
-// version and commit are set by the linker in a release; see scripts/build.sh.
-var version, commit string
+// linkedVersion and linkedCommit are set by the linker in a release; see scripts/build.sh.
+var linkedVersion, linkedCommit string
 
 // buildVersion is what the release linked in, or else what the Go toolchain
 // noted when it built the binary.
@@ -56,11 +56,11 @@ func buildVersion() versionDocument {
 			doc.Modified = s.Value == "true"
 		}
 	}
-	if version != "" {
-		doc.Version = version
+	if linkedVersion != "" {
+		doc.Version = linkedVersion
 	}
-	if commit != "" {
-		doc.Commit = commit
+	if linkedCommit != "" {
+		doc.Commit = linkedCommit
 	}
 	return doc
 }
