@@ -2,6 +2,7 @@ package projection
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"kimberlite/internal/schema"
@@ -254,10 +255,7 @@ func nameFor(all []namedColumns, columns []string) string {
 func unique(taken map[string]bool, name string) string {
 	made := name
 	for n := 1; taken[made]; n++ {
-		made = name + string(rune('0'+n%10))
-		if n >= 10 {
-			made = name + "_" + strings.Repeat("x", n)
-		}
+		made = name + strconv.Itoa(n)
 	}
 	taken[made] = true
 	return made
