@@ -102,10 +102,19 @@ type door struct {
 	outcomes     *outcomes
 }
 
-// New returns the handler of all services, of health checks and of reflection.
-// It serves until its server closes; transactions that are left then are
-// rolled back when they have stood idle, or the node closes.
-func New(c Config) (http.Handler, error) {
+// Handler serves all services, health checks and reflection.
+type Handler struct {
+	http.Handler
+	d *door
+}
+
+// Close begins no transactions any more and rolls those back that are open,
+// so that the node can close. It is called once no calls are taken; calling
+// it again does nothing.
+func (h *Handler) Close() { h.d.closeTransactions() }
+
+// New returns a handler. Close it before the node.
+func New(c Config) (*Handler, error) {
 	if c.Authority == nil || c.Node == nil {
 		return nil, fault.New("rpc", fault.Internal, "the handler needs an authority and a node")
 	}
@@ -120,7 +129,7 @@ func New(c Config) (http.Handler, error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	return d.withCall(d.routes()), nil
+	return &Handler{d.withCall(d.routes()), d}, nil
 }
 
 // routes returns all paths of the door.

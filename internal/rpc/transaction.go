@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -42,7 +43,9 @@ type transactions struct {
 	idle  time.Duration
 	count *tally
 	mu    sync.Mutex // guards all below
-	all   map[string]*transaction
+	// closed says that no more are begun.
+	closed bool
+	all    map[string]*transaction
 	// ended are the ids of each tenant's that are kept for retries, oldest
 	// first; keptIDs is how many there are in all.
 	ended   map[ident.TenantID][]string
@@ -77,6 +80,26 @@ func (ts *transactions) find(p access.Principal, id string) (*transaction, error
 		return nil, errNoTransaction(p)
 	}
 	return x, nil
+}
+
+// add enters one that was begun, unless no more are.
+func (ts *transactions) add(id string, tx *transaction) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.all[id] = tx // also one that is refused: to end it is to remember it
+	return !ts.closed
+}
+
+// closeTransactions rolls back what is open, for good.
+func (d *door) closeTransactions() {
+	ts := d.transactions
+	ts.mu.Lock()
+	ts.closed = true
+	all := maps.Clone(ts.all)
+	ts.mu.Unlock()
+	for id, tx := range all {
+		d.end(id, tx, fault.New("transaction", fault.Unavailable, "the server shut down, and the transaction was rolled back").ForTenant(tx.owner.Tenant))
+	}
 }
 
 func errNoTransaction(p access.Principal) error {
@@ -143,11 +166,15 @@ func (s transactionService) Begin(ctx context.Context, r *v1.BeginRequest) (*v1.
 		leave()
 	})
 	c.keep = true // the transaction closes the session
+	tx.mu.Lock() // until the timer is in its place
 	giveUp := func(why error) func() { return func() { s.end(id, tx, why) } }
 	tx.idle = time.AfterFunc(ts.idle, giveUp(fault.New("transaction", fault.Timeout, "the transaction stood idle for %s and was rolled back", ts.idle).ForTenant(t.ID())))
-	ts.mu.Lock()
-	ts.all[id] = tx
-	ts.mu.Unlock()
+	tx.mu.Unlock()
+	if !ts.add(id, tx) {
+		why := fault.New("transaction", fault.Unavailable, "the server shuts down: try again").ForTenant(t.ID())
+		giveUp(why)()
+		return nil, why
+	}
 	go func() {
 		select {
 		case <-tx.session.Done():
