@@ -2,6 +2,7 @@ package sqltype
 
 import (
 	"encoding/hex"
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -102,8 +103,7 @@ func (t Type) inputInteger(text string) (any, error) {
 }
 
 func isRange(err error) bool {
-	n, ok := err.(*strconv.NumError) //nolint:errorlint // what strconv returns
-	return ok && n.Err == strconv.ErrRange
+	return errors.Is(err, strconv.ErrRange)
 }
 
 func (t Type) checkInteger(n int64) (any, error) {
