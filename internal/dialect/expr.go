@@ -111,7 +111,7 @@ func (t *translator) literal(e *literal) (value, error) {
 	case litNull:
 		v.typ, v.sql, v.leaf, v.notNull = sqltype.Unknown, "NULL", e, false
 	case litTrue, litFalse:
-		v.typ, v.sql, v.name = sqltype.Bool, "1", "bool"
+		v.typ, v.sql = sqltype.Bool, "1"
 		if e.kind == litFalse {
 			v.sql = "0"
 		}
@@ -191,8 +191,8 @@ func (t *translator) cast(e *castExpr) (value, error) {
 		return v, t.fail(e.at(), stateUnsupported, "a cast of a row is not supported")
 	}
 	name := v.name
-	if name == "?column?" || name == "" || e.literal {
-		name = e.to.typ.Name()
+	if name == "?column?" || name == "" || e.literal || namedByCast(e.x) {
+		name = strings.TrimPrefix(e.to.typ.Name(), "_")
 	}
 	param, _ := v.leaf.(*param)
 	if v, err = t.convert(v, e.to.typ, explicit, ""); err != nil {
@@ -203,6 +203,20 @@ func (t *translator) cast(e *castExpr) (value, error) {
 	}
 	v.name, v.at, v.column = name, e.at(), nil
 	return v, nil
+}
+
+// namedByCast says that a value has its name from a cast, which gives way to
+// that of a cast around it.
+func namedByCast(x expr) bool {
+	c, ok := x.(*castExpr)
+	if !ok {
+		return false
+	}
+	switch c.x.(type) {
+	case *literal, *param, *binaryExpr, *unaryExpr:
+		return true
+	}
+	return c.literal || namedByCast(c.x)
 }
 
 // logic translates AND and OR. Long chains become a tree of little depth,
@@ -276,6 +290,9 @@ func (t *translator) unary(e *unaryExpr) (value, error) {
 		}
 	}
 	out := value{typ: v.typ, notNull: v.notNull, name: "?column?", at: e.at()}
+	if scale, ok := scaleOf(v.typ); ok && v.typ.OID == sqltype.Numeric.OID {
+		out.typ = scaled(scale)
+	}
 	switch {
 	case e.op == "+" && (isNumber(v.typ) || v.open()):
 		out.sql, out.atom = v.sql, v.atom

@@ -180,6 +180,19 @@ func appendPlainRow(dst []byte, values ...[]byte) []byte {
 	return finish(dst, start)
 }
 
+// computedPrecision is the precision that the dialect gives to a number whose
+// digits after the point it has worked out; no column has it.
+const computedPrecision = 1000
+
+// sentMod is the modifier that a client is told: -1 for computed numbers, which
+// have none in PostgreSQL.
+func sentMod(t sqltype.Type) int32 {
+	if precision, _, ok := t.Precision(); ok && precision == computedPrecision {
+		return -1
+	}
+	return t.Mod
+}
+
 // rowDescription sends what a result's columns are.
 func (w *writer) rowDescription(columns []column, formats []int16) error {
 	b := w.out()
@@ -198,7 +211,7 @@ func (w *writer) rowDescription(columns []column, formats []int16) error {
 		b = binary.BigEndian.AppendUint16(b, c.number)
 		b = binary.BigEndian.AppendUint32(b, c.typ.OID)
 		b = binary.BigEndian.AppendUint16(b, uint16(c.typ.Size()))         //nolint:gosec // two's complement is the form
-		b = binary.BigEndian.AppendUint32(b, uint32(c.typ.Mod))            //nolint:gosec // likewise
+		b = binary.BigEndian.AppendUint32(b, uint32(sentMod(c.typ)))       //nolint:gosec // likewise
 		b = binary.BigEndian.AppendUint16(b, uint16(formatOf(formats, i))) //nolint:gosec // 0 or 1
 	}
 	return w.keep(finish(b, start))
