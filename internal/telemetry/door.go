@@ -16,10 +16,10 @@ import (
 
 // Door counts what happens at one door. It is safe for concurrent use.
 type Door struct {
-	name                             string
-	t                                *Telemetry
-	open                             prometheus.Gauge
-	opened, received, sent, badHello prometheus.Counter
+	name                   string
+	t                      *Telemetry
+	open                   prometheus.Gauge
+	opened, received, sent prometheus.Counter
 
 	mu    sync.RWMutex // guards kinds
 	kinds map[string]*kindSeries
@@ -45,7 +45,7 @@ func (t *Telemetry) Door(name string) *Door {
 	return &Door{
 		name: name, t: t, open: t.connections.WithLabelValues(name), opened: t.opened.WithLabelValues(name),
 		received: t.received.WithLabelValues(name), sent: t.sent.WithLabelValues(name),
-		badHello: t.handshakeFailures.WithLabelValues(name), kinds: map[string]*kindSeries{},
+		kinds: map[string]*kindSeries{},
 	}
 }
 
@@ -56,7 +56,7 @@ func (d *Door) ConnectionOpened() { d.open.Inc(); d.opened.Inc() }
 func (d *Door) ConnectionClosed() { d.open.Dec() }
 
 // HandshakeFailed counts a TLS handshake that failed.
-func (d *Door) HandshakeFailed() { d.badHello.Inc() }
+func (d *Door) HandshakeFailed() { d.t.handshakeFailures.WithLabelValues(d.name).Inc() }
 
 // Login counts a login and how it ended: err is nil, or why it was refused.
 func (d *Door) Login(_ ident.TenantID, err error) {
