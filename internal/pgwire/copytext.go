@@ -311,7 +311,7 @@ func (p *copyParser) splitCSV(line []byte) error {
 	return nil
 }
 
-func at(flags []bool, i int) bool { return i < len(flags) && flags[i] }
+func at(flags []bool, i int) bool { return i >= 0 && i < len(flags) && flags[i] }
 
 // appendCopyField appends one field of COPY TO STDOUT.
 func (f *copyFormat) appendField(dst, text []byte, null bool, i int, alone bool) []byte {

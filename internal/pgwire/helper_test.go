@@ -9,8 +9,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,6 +51,9 @@ func openDoor(tb testing.TB, change func(*Config, *node.Config)) *door {
 	cert, roots, pemBytes := selfSigned(tb)
 	d.roots, d.certPEM = roots, pemBytes
 	c := Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, Observer: d.observed, Version: "test"}
+	if os.Getenv("PGWIRE_LOG") != "" {
+		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
 	if change != nil {
 		change(&c, &nc)
 	}

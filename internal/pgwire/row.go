@@ -65,12 +65,17 @@ func checkFormats(formats []int16, n int, what string) error {
 	return nil
 }
 
-// appendRow appends a DataRow message for the current row.
-func appendRow(dst []byte, columns []column, formats []int16, row *projection.Row) ([]byte, error) {
+// appendRow appends a DataRow message for the current row. It runs inside the
+// tenant's writer, whom a panic of ours must not reach: that is an error.
+func appendRow(dst []byte, columns []column, formats []int16, row *projection.Row) (out []byte, err error) {
 	start := len(dst)
+	defer func() {
+		if recover() != nil {
+			out, err = dst[:start], fault.New("result", fault.Internal, "a row could not be written")
+		}
+	}()
 	dst = header(dst, 'D')
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(columns))) //nolint:gosec // SQLite has at most 32,767
-	var err error
 	for i := range columns {
 		at := len(dst)
 		dst = append(dst, 0, 0, 0, 0)

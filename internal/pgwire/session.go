@@ -317,6 +317,11 @@ func (s *session) fail(err error) error {
 	if fault.KindOf(err) == fault.Internal {
 		s.log.Error("pgwire: a statement failed", "error", errorText(err))
 	}
+	if fault.KindOf(err) == fault.Closed && s.reason() == nil {
+		// The tenant gave its transaction up. The kind's own state would tell
+		// drivers that the connection is over.
+		err = fault.Wrap("sql", fault.Closed, err, "").WithState("25P02")
+	}
 	s.failTransaction()
 	if err := s.w.send(response("ERROR", err)); err != nil {
 		return err

@@ -251,7 +251,7 @@ func (x *Tx) expire() {
 	}
 	defer x.mu.Unlock()
 	if x.ended == nil && x.group != nil {
-		x.finish(fault.New("transaction", fault.Timeout, "the transaction was rolled back: it held the writer of tenant %s without a statement for too long", x.rt.id).ForTenant(x.rt.id))
+		x.finish(fault.New("transaction", fault.Timeout, "the transaction was rolled back: it held the writer of tenant %s without a statement for too long", x.rt.id).ForTenant(x.rt.id).WithState("25P03"))
 	}
 }
 
