@@ -3,6 +3,8 @@ package server
 import (
 	"fmt"
 	"strings"
+
+	"kimberlite/internal/telemetry"
 )
 
 // textWidth is where comments of the default file are folded.
@@ -86,4 +88,18 @@ func fold(s string, width int) []string {
 		line += word
 	}
 	return append(lines, line)
+}
+
+// MetricsReference returns the list of metrics as Markdown.
+func MetricsReference() (string, error) {
+	all, err := telemetry.Catalog()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString("| metric | labels | what it says |\n|---|---|---|\n")
+	for _, m := range all {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", m.Name, strings.Join(m.Labels, ", "), m.Help)
+	}
+	return b.String(), nil
 }
