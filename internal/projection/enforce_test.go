@@ -125,6 +125,10 @@ func TestATransactionGoesOnAfterARefusedRow(t *testing.T) {
 		if _, err := g.Exec(ctx, `INSERT INTO t VALUES(2),(99999)`, nil); fault.StateOf(orNil(err)) != "22003" {
 			t.Errorf("taken: %v", err)
 		}
+		// Long enough for SQLite to notice, were it to be interrupted.
+		if _, err := g.Exec(ctx, `INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 99999 UNION ALL SELECT i+1 FROM n LIMIT 20000) SELECT i FROM n`, nil); fault.StateOf(orNil(err)) != "22003" {
+			t.Errorf("taken: %v", err)
+		}
 		if _, err := g.ExecBatch(ctx, `INSERT INTO t VALUES(?)`, [][]any{{int64(3)}, {int64(99999)}}); fault.StateOf(orNil(err)) != "22003" {
 			t.Errorf("a batch is taken: %v", err)
 		}
