@@ -200,8 +200,10 @@ func (c *Client) RevokeOperator(ctx context.Context, name string) error {
 
 // AuditEntry is one thing that happened, of a tenant's audit trail.
 type AuditEntry struct {
-	Offset Offset
-	Time   time.Time
+	// Offset is the entry's place in the trail, LogOffset that of its record in
+	// the tenant's log.
+	Offset, LogOffset Offset
+	Time              time.Time
 	// Principal is who acted, with its role and the address that it came from.
 	Principal, Role, Remote string
 	// Action is what was done, to Object; Outcome is ok or refused.
@@ -211,32 +213,34 @@ type AuditEntry struct {
 
 func toEntry(e *v1.AuditEntry) AuditEntry {
 	return AuditEntry{
-		Offset: ident.NewOffset(e.GetOffset()), Time: e.GetTime().AsTime(),
+		Offset: ident.NewOffset(e.GetOffset()), LogOffset: ident.NewOffset(e.GetLogOffset()), Time: e.GetTime().AsTime(),
 		Principal: e.GetPrincipal(), Role: e.GetRole(), Remote: e.GetRemote(),
 		Action: e.GetAction(), Object: e.GetObject(), Outcome: e.GetOutcome(), Detail: e.GetDetail().AsMap(),
 	}
 }
 
-// Audit gives fn the entries of the tenant's audit trail from an offset on,
-// those older than since left out, and returns the offset to go on from. It
-// takes an operator, the owner or an auditor.
-func (t *Tenant) Audit(ctx context.Context, from Offset, since time.Time, fn func(AuditEntry) error) (Offset, error) {
+// Audit returns up to limit entries of the tenant's audit trail from an offset
+// on (0 = all that are there now), and the offset to read on from. It takes an
+// operator, the owner or an auditor.
+func (t *Tenant) Audit(ctx context.Context, from Offset, limit int) ([]AuditEntry, Offset, error) {
+	var entries []AuditEntry
 	for {
+		step := readStep
+		if limit > 0 {
+			step = min(step, limit-len(entries))
+		}
 		answer, err := call(ctx, t.c, reads, t.c.audit.ListEntries, &v1.ListEntriesRequest{
-			Tenant: t.id.Uint64(), From: from.Uint64(), Since: ofTime(since), Limit: readStep,
+			Tenant: t.id.Uint64(), From: from.Uint64(), Limit: int32(step), //nolint:gosec // at most readStep
 		})
 		if err != nil {
-			return from, err
+			return entries, from, err
 		}
 		for _, e := range answer.GetEntries() {
-			entry := toEntry(e)
-			if err := fn(entry); err != nil {
-				return entry.Offset, err
-			}
+			entries = append(entries, toEntry(e))
 		}
 		from = ident.NewOffset(answer.GetNext())
-		if answer.GetEnd() {
-			return from, nil
+		if answer.GetEnd() || (limit > 0 && len(entries) >= limit) {
+			return entries, from, nil
 		}
 	}
 }
@@ -244,9 +248,9 @@ func (t *Tenant) Audit(ctx context.Context, from Offset, since time.Time, fn fun
 // TailAudit gives fn the entries from an offset on, and each new one, until
 // ctx ends, the credential is revoked, or fn returns an error, which it
 // returns.
-func (t *Tenant) TailAudit(ctx context.Context, from Offset, since time.Time, fn func(AuditEntry) error) error {
+func (t *Tenant) TailAudit(ctx context.Context, from Offset, fn func(AuditEntry) error) error {
 	return t.c.follow(ctx, func(streaming context.Context) (progress bool, err error) {
-		s, err := t.c.audit.TailEntries(streaming, &v1.TailEntriesRequest{Tenant: t.id.Uint64(), From: from.Uint64(), Since: ofTime(since)})
+		s, err := t.c.audit.TailEntries(streaming, &v1.TailEntriesRequest{Tenant: t.id.Uint64(), From: from.Uint64()})
 		if err != nil {
 			return false, err
 		}

@@ -95,7 +95,7 @@ func sinceOf(t *timestamppb.Timestamp) (time.Time, error) {
 
 func toEntry(e *tenant.AuditEntry) *v1.AuditEntry {
 	out := &v1.AuditEntry{
-		Offset: e.Offset.Uint64(), Time: timestamppb.New(e.Time), Principal: clean(e.Principal), Role: clean(e.Role),
+		Offset: e.Offset.Uint64(), LogOffset: e.LogOffset.Uint64(), Time: timestamppb.New(e.Time), Principal: clean(e.Principal), Role: clean(e.Role),
 		Remote: clean(e.Remote), Action: clean(e.Action), Object: clean(e.Object), Outcome: clean(e.Outcome),
 	}
 	if text := e.DetailJSON(); text != "" {

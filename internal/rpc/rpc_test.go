@@ -67,10 +67,13 @@ func TestOperatorsAdministerTenants(t *testing.T) {
 		t.Error(err)
 	}
 	actions := map[string]string{}
-	must(clinic.Audit(ctx, client.NewOffset(0), time.Time{}, func(e client.AuditEntry) error {
+	entries, _, err := clinic.Audit(ctx, client.NewOffset(0), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
 		actions[e.Action] = e.Principal + "/" + e.Role
-		return nil
-	}))(t)
+	}
 	for action, by := range map[string]string{"tenant.set": "root/operator", "key.rotate": "root/operator", "credential.create": "root/operator"} {
 		if actions[action] != by {
 			t.Errorf("%s is noted as of %q, want %q; all: %v", action, actions[action], by, actions)

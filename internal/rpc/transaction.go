@@ -166,7 +166,7 @@ func (s transactionService) Begin(ctx context.Context, r *v1.BeginRequest) (*v1.
 		leave()
 	})
 	c.keep = true // the transaction closes the session
-	tx.mu.Lock() // until the timer is in its place
+	tx.mu.Lock()  // until the timer is in its place
 	giveUp := func(why error) func() { return func() { s.end(id, tx, why) } }
 	tx.idle = time.AfterFunc(ts.idle, giveUp(fault.New("transaction", fault.Timeout, "the transaction stood idle for %s and was rolled back", ts.idle).ForTenant(t.ID())))
 	tx.mu.Unlock()

@@ -26,7 +26,8 @@ const (
 // AuditEntry is one thing that happened. It holds no row and no SQL text.
 type AuditEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Offset is the entry's place in the trail.
+	// Offset is the entry's place in the trail, log_offset that of its record in
+	// the tenant's log.
 	Offset uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
 	Time   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// Principal is who acted: a credential's or an operator's name, "embedded"
@@ -43,6 +44,7 @@ type AuditEntry struct {
 	// Outcome is ok or refused.
 	Outcome       string           `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	Detail        *structpb.Struct `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	LogOffset     uint64           `protobuf:"varint,10,opt,name=log_offset,json=logOffset,proto3" json:"log_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +140,13 @@ func (x *AuditEntry) GetDetail() *structpb.Struct {
 		return x.Detail
 	}
 	return nil
+}
+
+func (x *AuditEntry) GetLogOffset() uint64 {
+	if x != nil {
+		return x.LogOffset
+	}
+	return 0
 }
 
 type ListEntriesRequest struct {
@@ -384,7 +393,7 @@ var File_kimberlite_v1_audit_proto protoreflect.FileDescriptor
 
 const file_kimberlite_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x19kimberlite/v1/audit.proto\x12\rkimberlite.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x02\n" +
+	"\x19kimberlite/v1/audit.proto\x12\rkimberlite.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x02\n" +
 	"\n" +
 	"AuditEntry\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12.\n" +
@@ -395,7 +404,10 @@ const file_kimberlite_v1_audit_proto_rawDesc = "" +
 	"\x06action\x18\x06 \x01(\tR\x06action\x12\x16\n" +
 	"\x06object\x18\a \x01(\tR\x06object\x12\x18\n" +
 	"\aoutcome\x18\b \x01(\tR\aoutcome\x12/\n" +
-	"\x06detail\x18\t \x01(\v2\x17.google.protobuf.StructR\x06detail\"\x88\x01\n" +
+	"\x06detail\x18\t \x01(\v2\x17.google.protobuf.StructR\x06detail\x12\x1d\n" +
+	"\n" +
+	"log_offset\x18\n" +
+	" \x01(\x04R\tlogOffset\"\x88\x01\n" +
 	"\x12ListEntriesRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\x04R\x06tenant\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x120\n" +
