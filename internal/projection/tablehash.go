@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/ncruces/go-sqlite3"
@@ -14,9 +16,11 @@ import (
 )
 
 // TableHash returns a hash over the schema and all rows of all tables, the
-// tenant's and our own, the counters of AUTOINCREMENT, and the position. Two projections
-// with the same content have the same hash, however their pages lie. It reads
-// everything, from one snapshot.
+// tenant's and our own, the counters of AUTOINCREMENT, and how long each stream
+// of the tenant is. Two projections with the same content have the same hash,
+// however their pages lie. How far the log has been followed does not count,
+// nor how long the internal streams are: a login is in the log and changes no
+// table. It reads everything, from one snapshot.
 func (d *DB) TableHash(ctx context.Context) (sum [32]byte, err error) {
 	r, err := d.Read(ctx)
 	if err != nil {
@@ -40,7 +44,9 @@ func (d *DB) TableHash(ctx context.Context) (sum [32]byte, err error) {
 			return sum, err
 		}
 	}
-	h.bytes('p', r.c.file.snapshot.Meta())
+	if err := h.lengths(r.c, r.c.file.snapshot.Meta()); err != nil {
+		return sum, err
+	}
 	copy(sum[:], h.h.Sum(nil))
 	return sum, nil
 }
@@ -76,22 +82,44 @@ func (h *contentHash) schema(c *conn) ([]string, error) {
 	return tables, err
 }
 
-// ownHashed are the tables of which not every row counts. How far the log has
-// been followed, and how long the internal streams are, is not what the tables
-// hold: a login changes it.
-var ownHashed = map[string]string{
-	"sqlite_sequence":   `SELECT name, seq FROM sqlite_sequence ORDER BY name, seq`,
-	"_kimberlite_meta":  `SELECT k, v FROM _kimberlite_meta WHERE k BETWEEN 1 AND ` + lastClientStream + ` ORDER BY k`,
-	"_kimberlite_index": `SELECT * FROM _kimberlite_index WHERE stream<=` + lastClientStream + ` ORDER BY stream, first`,
+// lengths hashes how long the tenant's streams are, wherever that is kept:
+// beside the position or in a row.
+func (h *contentHash) lengths(c *conn, meta []byte) error {
+	next := map[uint64]uint64{}
+	err := c.each(`SELECT k, v FROM _kimberlite_meta`, func(s *sqlite3.Stmt) error {
+		next[uint64(s.ColumnInt64(0))] = uint64(s.ColumnInt64(1)) //nolint:gosec // written from these types
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	pos, err := decodePosition(meta)
+	if err != nil {
+		return err
+	}
+	for _, recent := range pos.recent {
+		next[recent.stream] = recent.next
+	}
+	for _, stream := range slices.Sorted(maps.Keys(next)) {
+		if !isInternal(stream) {
+			h.number('l', stream)
+			h.number('l', next[stream])
+		}
+	}
+	return nil
 }
-
-// lastClientStream is one less than AuditStream.
-const lastClientStream = "4611686018427387903"
 
 func (h *contentHash) table(c *conn, name string) error {
 	h.bytes('t', []byte(name))
-	query := ownHashed[name]
-	if query == "" && !strings.HasPrefix(name, "sqlite_") {
+	query := ""
+	switch {
+	case name == "_kimberlite_meta":
+		return nil // see lengths
+	case name == "_kimberlite_index":
+		query = `SELECT * FROM _kimberlite_index WHERE stream>=0 AND stream<1<<62 ORDER BY stream, first`
+	case strings.HasPrefix(name, "sqlite_"):
+		query = `SELECT name, seq FROM sqlite_sequence ORDER BY name, seq`
+	default:
 		t, err := describe(c, name)
 		if err != nil {
 			return err
