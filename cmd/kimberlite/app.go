@@ -91,7 +91,7 @@ func newRoot(a *app) *cobra.Command {
 	f.BoolVar(&a.global.verbose, "verbose", false, "log what the database does to stderr")
 	root.AddCommand(
 		demoCommand(a), tenantCommand(a), sqlCommand(a), loadCommand(a), streamCommand(a),
-		keyCommand(a), contextCommand(a), verifyCommand(a), benchCommand(a),
+		keyCommand(a), credentialCommand(a), auditCommand(a), contextCommand(a), verifyCommand(a), benchCommand(a),
 		devCommand(a), serveCommand(a), configCommand(a), healthCommand(a), completionCommand(a), versionCommand(a),
 	)
 	return root

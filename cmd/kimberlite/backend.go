@@ -13,6 +13,7 @@ import (
 // no more of it than the small interface beside it says.
 type backend interface {
 	tenantAdmin
+	operatorAdmin
 	// byID and byName find a tenant, or fail with NotFound.
 	byID(ctx context.Context, id kimberlite.TenantID) (tenantHandle, error)
 	byName(ctx context.Context, name string) (tenantHandle, error)
@@ -25,6 +26,8 @@ type tenantHandle interface {
 	sqlTenant
 	streamTenant
 	keyTenant
+	credentialTenant
+	auditTenant
 }
 
 // withBackend opens what the flags name for fn, and closes it whatever

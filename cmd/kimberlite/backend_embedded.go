@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"kimberlite"
 )
@@ -13,7 +14,7 @@ func (e embedded) handle(t *kimberlite.Tenant, err error) (tenantHandle, error) 
 	if err != nil {
 		return nil, err
 	}
-	return embeddedTenant{t}, nil
+	return embeddedTenant{t, e.db}, nil
 }
 
 func (e embedded) byID(_ context.Context, id kimberlite.TenantID) (tenantHandle, error) {
@@ -50,7 +51,10 @@ func (e embedded) setTenant(ctx context.Context, id kimberlite.TenantID, c tenan
 }
 
 // embeddedTenant is a tenant of a data directory.
-type embeddedTenant struct{ *kimberlite.Tenant }
+type embeddedTenant struct {
+	*kimberlite.Tenant
+	db *kimberlite.DB
+}
 
 func (t embeddedTenant) info(context.Context) (kimberlite.TenantInfo, error) { return t.Info() }
 
@@ -85,4 +89,36 @@ func asRows(rows *kimberlite.Rows, err error) (resultRows, error) {
 		return nil, err
 	}
 	return rows, nil
+}
+
+func (e embedded) createOperator(ctx context.Context, name string) (string, kimberlite.CredentialInfo, error) {
+	return e.db.CreateOperator(ctx, name)
+}
+
+func (e embedded) operators(context.Context) ([]kimberlite.CredentialInfo, error) {
+	return e.db.Operators()
+}
+
+func (e embedded) revokeOperator(ctx context.Context, name string) error {
+	return e.db.RevokeOperator(ctx, name)
+}
+
+func (t embeddedTenant) createCredential(ctx context.Context, name string, role kimberlite.Role, expires time.Time) (string, kimberlite.CredentialInfo, error) {
+	return t.db.CreateCredential(ctx, kimberlite.CredentialConfig{Tenant: t.ID(), Name: name, Role: role, Expires: expires})
+}
+
+func (t embeddedTenant) credentials(ctx context.Context) ([]kimberlite.CredentialInfo, error) {
+	return t.db.Credentials(ctx, t.ID())
+}
+
+func (t embeddedTenant) revokeCredential(ctx context.Context, name string) error {
+	return t.db.RevokeCredential(ctx, t.ID(), name)
+}
+
+func (t embeddedTenant) readAudit(ctx context.Context, from kimberlite.Offset, limit int) ([]kimberlite.AuditEntry, kimberlite.Offset, error) {
+	return t.Audit(ctx, from, limit)
+}
+
+func (t embeddedTenant) tailAudit(ctx context.Context, from kimberlite.Offset, fn func(kimberlite.AuditEntry) error) error {
+	return t.TailAudit(ctx, from, fn)
 }
