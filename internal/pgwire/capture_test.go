@@ -193,7 +193,9 @@ func FuzzSession(f *testing.F) {
 		check(f, err)
 	}
 	f.Add(b)
-	d := openDoor(f, func(c *Config, _ *node.Config) { c.Limits.StatementTimeout, c.Limits.MaxMessageBytes = 200*time.Millisecond, 1<<20 })
+	d := openDoor(f, func(c *Config, _ *node.Config) {
+		c.Limits.StatementTimeout, c.Limits.MaxMessageBytes = 200*time.Millisecond, 1<<20
+	})
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		proof, err := d.auth.Token(t.Context(), d.secret, netip.MustParseAddr("127.0.0.1"))
 		check(t, err)

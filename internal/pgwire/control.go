@@ -21,6 +21,7 @@ type control struct {
 	cancel  context.CancelCauseFunc
 	parent  context.Context
 	limited bool // a read deadline is set
+	copying bool // the statement that runs waits for its client's data
 	relaxed int  // how often a suspended portal was let go for its time
 }
 
@@ -78,6 +79,25 @@ func (c *control) writeAtMost(d time.Duration) {
 	defer c.mu.Unlock()
 	if c.why.Load() == nil {
 		_ = c.raw.SetWriteDeadline(time.Now().Add(d)) // as above
+	}
+}
+
+// copyFrom marks that the statement that runs reads from its client, until it
+// is called with false.
+func (c *control) copyFrom(copying bool) {
+	c.mu.Lock()
+	c.copying = copying
+	c.mu.Unlock()
+}
+
+// interruptCopy ends the wait of a COPY whose context has ended. The next wait
+// sets a deadline of its own.
+func (c *control) interruptCopy() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.copying {
+		c.limited = true
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // a closed one has ended already
 	}
 }
 

@@ -3,6 +3,7 @@ package pgwire
 import (
 	"context"
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 
@@ -115,7 +116,12 @@ func (s *session) copyIn(ctx context.Context, p *plan, f copyFormat) (outcome, e
 	}
 	c := &copier{s: s, ctx: ctx, tx: tx, p: p, parser: newCopyParser(f), header: p.st.Copy.HeaderMatch}
 	c.parser.f.header = f.header && !c.header
-	if err := c.read(); err != nil {
+	s.copyFrom(true)
+	unwatch := context.AfterFunc(ctx, s.interruptCopy)
+	err = c.read()
+	unwatch()
+	s.copyFrom(false)
+	if err != nil {
 		return outcome{}, err
 	}
 	if err := c.flush(); err != nil {
@@ -145,6 +151,9 @@ func (c *copier) read() error {
 			return fault.OfContext("copy", c.ctx)
 		}
 		kind, body, err := c.s.r.next()
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.ctx.Err() != nil {
+			continue // it is said above why
+		}
 		if err != nil {
 			return connection{err}
 		}

@@ -161,7 +161,7 @@ func (p *copyParser) one(line []byte, fn func([]field) error) error {
 	if p.f.csv {
 		err = p.splitCSV(line)
 	} else {
-		err = p.splitText(line)
+		p.splitText(line)
 	}
 	if err != nil {
 		return err
@@ -185,7 +185,7 @@ func (p *copyParser) place() {
 }
 
 // splitText splits a line of the text format.
-func (p *copyParser) splitText(line []byte) error {
+func (p *copyParser) splitText(line []byte) {
 	for {
 		end, escaped := len(line), false
 		for i := 0; i < len(line); i++ {
@@ -213,7 +213,6 @@ func (p *copyParser) splitText(line []byte) error {
 		line = line[end+1:]
 	}
 	p.place()
-	return nil
 }
 
 // unescape appends a field of the text format without its backslashes.
@@ -273,12 +272,13 @@ func (p *copyParser) splitCSV(line []byte) error {
 		for ; i < len(line); i++ {
 			c := line[i]
 			if inQuote {
-				if c == p.f.escape && i+1 < len(line) && (line[i+1] == p.f.quote || line[i+1] == p.f.escape) {
+				switch {
+				case c == p.f.escape && i+1 < len(line) && (line[i+1] == p.f.quote || line[i+1] == p.f.escape):
 					i++
 					p.text = append(p.text, line[i])
-				} else if c == p.f.quote {
+				case c == p.f.quote:
 					inQuote = false
-				} else {
+				default:
 					p.text = append(p.text, c)
 				}
 				continue

@@ -24,12 +24,12 @@ func (s *session) parse(body []byte) error {
 	} else if s.plans.named[m.Name] != nil {
 		return fault.New("sql", fault.AlreadyExists, "prepared statement %q already exists", m.Name).WithState("42P05")
 	}
-	_, err := s.planned(func(ctx context.Context) (outcome, error) {
+	err := s.planned(func(ctx context.Context) error {
 		p, err := s.makePlan(ctx, m.Query, m.ParameterOIDs)
 		if err != nil {
-			return outcome{}, err
+			return err
 		}
-		return outcome{}, s.keepStatement(m.Name, &prepared{text: m.Query, declared: m.ParameterOIDs, plan: p})
+		return s.keepStatement(m.Name, &prepared{text: m.Query, declared: m.ParameterOIDs, plan: p})
 	})
 	if err != nil {
 		return err
@@ -39,11 +39,10 @@ func (s *session) parse(body []byte) error {
 
 // planned runs something that is no statement of its own, but may take long
 // and can be cancelled.
-func (s *session) planned(run func(ctx context.Context) (outcome, error)) (outcome, error) {
+func (s *session) planned(run func(ctx context.Context) error) error {
 	ctx := s.begin()
 	defer s.done()
-	out, err := run(ctx)
-	return out, because(ctx, err)
+	return because(ctx, run(ctx))
 }
 
 // bind handles Bind: it makes a portal of a statement and its arguments.
@@ -61,9 +60,9 @@ func (s *session) bind(body []byte) error {
 	}
 	p := target.plan
 	if fresh, err := s.fresh(s.parent, p); !fresh || err != nil || s.tx.failed {
-		_, err := s.planned(func(ctx context.Context) (_ outcome, err error) {
+		err := s.planned(func(ctx context.Context) (err error) {
 			p, err = s.renewed(ctx, target)
-			return outcome{}, err
+			return err
 		})
 		if err != nil {
 			return err
@@ -101,9 +100,9 @@ func (s *session) describe(body []byte) error {
 		if s.tx.failed && target.plan.returns() {
 			return errAborted()
 		}
-		_, err := s.planned(func(ctx context.Context) (outcome, error) {
+		err := s.planned(func(ctx context.Context) error {
 			_, err := s.renewed(ctx, target)
-			return outcome{}, err
+			return err
 		})
 		if err != nil {
 			return err
@@ -175,7 +174,7 @@ func (s *session) execute(body []byte) error {
 		limit = int64(m.MaxRows)
 	}
 	suspended := false
-	out, err := s.timed(p.plan.st.Tag, func(ctx context.Context) (out outcome, err error) {
+	out, err := s.timed(&p.plan.st.Tag, func(ctx context.Context) (out outcome, err error) {
 		if limit == 0 && p.cursor == nil {
 			out, err = s.run(ctx, p.plan, p.args, &rowWriter{s: s, columns: p.plan.columns, formats: p.formats})
 			p.finished = true
@@ -240,11 +239,14 @@ func (r *reader) alone() (bool, error) {
 	}
 }
 
+// tagCommit is what an implicit COMMIT is called.
+var tagCommit = "COMMIT"
+
 // sync handles Sync: it ends the implicit transaction, and the skipping.
 func (s *session) sync() error {
 	s.skipping = false
 	if s.tx.implicit && !s.tx.block {
-		_, err := s.timed("COMMIT", func(ctx context.Context) (outcome, error) { return outcome{}, s.commit(ctx) })
+		_, err := s.timed(&tagCommit, func(ctx context.Context) (outcome, error) { return outcome{}, s.commit(ctx) })
 		if err != nil {
 			if err := s.fail(err); err != nil {
 				return err

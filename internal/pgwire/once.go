@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 
+	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/record"
 	"kimberlite/internal/tenant"
@@ -53,4 +54,20 @@ func (s *session) tenantName(id ident.TenantID) string {
 		return id.String()
 	}
 	return state.Name
+}
+
+// takeKey returns the idempotency key that names this write, and forgets it.
+func (s *session) takeKey() string {
+	key := s.idempotencyKey
+	s.idempotencyKey = ""
+	return key
+}
+
+// nameNextWrite stores the idempotency key of the next write.
+func (s *session) nameNextWrite(key string) error {
+	if len(key) > record.MaxIdempotencyKey {
+		return fault.New("set", fault.Invalid, "an idempotency key has at most %d bytes", record.MaxIdempotencyKey)
+	}
+	s.idempotencyKey = key
+	return nil
 }

@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"kimberlite/internal/fault"
@@ -75,7 +76,7 @@ func (r *reader) read(n int) error {
 	if err == nil {
 		err = io.ErrNoProgress
 	}
-	if err == io.EOF && r.w > r.r {
+	if errors.Is(err, io.EOF) && r.w > r.r {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
@@ -110,14 +111,12 @@ func (r *reader) next() (kind byte, body []byte, err error) {
 	if !knownMessage(kind) {
 		return 0, nil, protocolError("the message type 0x%02x is none of the protocol's", kind)
 	}
-	r.r += 5
-	if err := r.need(n); err != nil {
-		if err == io.EOF { // the header was there
-			err = io.ErrUnexpectedEOF
-		}
+	// Nothing is taken before all of it is there: a read that timed out can
+	// be taken up again.
+	if err := r.need(5 + n); err != nil {
 		return 0, nil, err
 	}
-	return kind, r.take(n), nil
+	return kind, r.take(5 + n)[5:], nil
 }
 
 // startup returns the next message of the kind that has no type: what a
@@ -133,11 +132,10 @@ func (r *reader) startup() ([]byte, error) {
 	if n < 4 {
 		return nil, protocolError("the startup packet is too short")
 	}
-	r.r += 4
-	if err := r.need(n); err != nil {
+	if err := r.need(4 + n); err != nil {
 		return nil, err
 	}
-	return r.take(n), nil
+	return r.take(4 + n)[4:], nil
 }
 
 // bodyLength reads a length, which counts itself, and checks it.

@@ -169,22 +169,6 @@ func wrongValue(c *column, err error) error {
 	return fault.Wrap("result", fault.Invalid, err, "a value of column %q is none of type %s: cast it, or ask for text", c.name, c.typ.SQL()).WithState(fault.StateOf(err))
 }
 
-// appendPlainRow appends a DataRow of texts, nil for NULL.
-func appendPlainRow(dst []byte, values ...[]byte) []byte {
-	start := len(dst)
-	dst = header(dst, 'D')
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(values))) //nolint:gosec // a handful
-	for _, v := range values {
-		if v == nil {
-			dst = binary.BigEndian.AppendUint32(dst, math.MaxUint32)
-			continue
-		}
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(v))) //nolint:gosec // short
-		dst = append(dst, v...)
-	}
-	return finish(dst, start)
-}
-
 // computedPrecision is the precision that the dialect gives to a number whose
 // digits after the point it has worked out; no column has it.
 const computedPrecision = 1000

@@ -2,7 +2,6 @@ package pgwire
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"kimberlite/internal/fault"
 	"kimberlite/internal/projection"
 	"kimberlite/internal/record"
-	"kimberlite/internal/sqltype"
 	"kimberlite/internal/tenant"
 )
 
@@ -105,12 +103,13 @@ func (w *rowWriter) values(values ...any) error {
 }
 
 // timed runs a statement under its time limit, where CancelRequest finds it.
-func (s *session) timed(tag string, run func(ctx context.Context) (outcome, error)) (out outcome, err error) {
+// *tag is what the observer calls it, once it is over.
+func (s *session) timed(tag *string, run func(ctx context.Context) (outcome, error)) (out outcome, err error) {
 	start := time.Now()
 	ctx := s.begin()
 	defer func() {
 		s.done()
-		s.srv.c.Observer.StatementDone(s.tenantID, tag, time.Since(start), max(out.count, 0), err)
+		s.srv.c.Observer.StatementDone(s.tenantID, strings.TrimSuffix(*tag, " 0"), time.Since(start), max(out.count, 0), err)
 	}()
 	if d := s.settings.statementTimeout(s.srv.limits.StatementTimeout); d > 0 {
 		var stop context.CancelFunc
@@ -307,115 +306,4 @@ func (s *session) runInTransaction(ctx context.Context, p *plan, args []any, w *
 		return out, nil
 	}
 	return out, w.begin()
-}
-
-// runExplain shows how SQLite goes about a statement.
-func (s *session) runExplain(ctx context.Context, p *plan, args []any, w *rowWriter) (outcome, error) {
-	sql := p.st.SQL
-	if !strings.HasPrefix(strings.ToUpper(sql), "EXPLAIN") {
-		sql = "EXPLAIN QUERY PLAN " + sql
-	}
-	show := func(row *projection.Row) error { return w.values(row.Text(row.Len() - 1)) }
-	if s.tx.open() {
-		tx, err := s.enter(ctx)
-		if err != nil {
-			return outcome{}, err
-		}
-		if _, err := tx.Query(ctx, sql, args, show); err != nil {
-			return outcome{}, err
-		}
-		return outcome{"EXPLAIN", -1}, w.begin()
-	}
-	rows, err := s.tenant.Query(ctx, sql, args)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := show(&rows.Row); err != nil {
-			return outcome{}, err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return outcome{}, err
-	}
-	return outcome{"EXPLAIN", -1}, w.begin()
-}
-
-// runExecute runs EXECUTE of a prepared statement.
-func (s *session) runExecute(ctx context.Context, st *dialect.Statement, w *rowWriter) (outcome, error) {
-	target, ok := s.plans.named[st.Name]
-	if !ok {
-		return outcome{}, errNoStatement(st.Name)
-	}
-	p, err := s.renewed(ctx, target)
-	if err != nil {
-		return outcome{}, err
-	}
-	args, err := s.executeArguments(ctx, st, p.params)
-	if err != nil {
-		return outcome{}, err
-	}
-	w.columns = p.columns
-	return s.run(ctx, p, args, w)
-}
-
-// executeArguments computes the arguments of EXECUTE.
-func (s *session) executeArguments(ctx context.Context, st *dialect.Statement, params []sqltype.Type) ([]any, error) {
-	if st.Arguments == "" {
-		if len(params) > 0 {
-			return nil, fault.New("sql", fault.SQL, "wrong number of parameters for prepared statement %q: expected %d", st.Name, len(params)).WithState("42601")
-		}
-		return nil, nil
-	}
-	var values []any
-	take := func(row *projection.Row) error {
-		values = tenant.Values(row)
-		return nil
-	}
-	rows, err := s.tenant.Query(ctx, st.Arguments, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		_ = take(&rows.Row) // never fails
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	if len(values) != len(params) {
-		return nil, fault.New("sql", fault.SQL, "wrong number of parameters for prepared statement %q: expected %d, got %d", st.Name, len(params), len(values)).WithState("42601")
-	}
-	for i, v := range values {
-		if v == nil {
-			continue
-		}
-		if values[i], err = params[i].Cast(v); err != nil {
-			return nil, err
-		}
-	}
-	return values, nil
-}
-
-// takeKey returns the idempotency key that names this write, and forgets it.
-func (s *session) takeKey() string {
-	key := s.idempotencyKey
-	s.idempotencyKey = ""
-	return key
-}
-
-// nameNextWrite stores the idempotency key of the next write.
-func (s *session) nameNextWrite(key string) error {
-	if len(key) > record.MaxIdempotencyKey {
-		return fault.New("set", fault.Invalid, "an idempotency key has at most %d bytes", record.MaxIdempotencyKey)
-	}
-	s.idempotencyKey = key
-	return nil
-}
-
-// isConnection says whether an error means that the connection is over.
-func isConnection(err error) bool {
-	var over connection
-	return errors.As(err, &over)
 }

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kimberlite/internal/access"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 )
@@ -238,6 +237,3 @@ func remoteEnded(err error) bool {
 	var op *net.OpError
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &op)
 }
-
-// authority is what the login needs of package access.
-type authority = *access.Authority

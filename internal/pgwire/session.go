@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -54,8 +55,6 @@ type session struct {
 	skipping bool
 	// idempotencyKey names the next write.
 	idempotencyKey string
-	// lastQuery is when the last statement began; for the observer.
-	args []any // reused by simple paths
 }
 
 func newSession(srv *Server, conn net.Conn) *session {
@@ -83,6 +82,9 @@ func (s *session) serve() {
 	defer s.srv.forget(s)
 	defer func() {
 		cancel()
+		if s.tls != nil {
+			_ = s.tls.Close() // says goodbye, to whoever is still there
+		}
 		_ = s.raw.Close() // what was to be said was said
 	}()
 	defer s.recoverPanic()
@@ -243,6 +245,19 @@ func (s *session) fatal(err error) {
 	_ = s.w.send(response("FATAL", err))                        // the client may be gone
 	_ = s.raw.SetWriteDeadline(time.Now().Add(time.Second * 5)) // likewise
 	_ = s.w.flush()                                             // likewise
+	if state := fault.StateOf(err); state == "08P01" || state == "54000" {
+		s.drain()
+	}
+}
+
+// drain reads what a client still sends that does not keep to the protocol:
+// closing on it would take the answer back before the client has read it.
+func (s *session) drain() {
+	if c, ok := s.raw.(*net.TCPConn); ok {
+		_ = c.CloseWrite()                                            // the client may be gone
+		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond)) // likewise
+		_, _ = io.CopyN(io.Discard, c, 1<<20)                         // likewise
+	}
 }
 
 // errorText is an error's text if it is one of ours, which hold no row data.

@@ -92,7 +92,7 @@ func moved(err error, start int) error {
 // that it shares the text with others.
 func (s *session) runPart(text string, last, several bool) error {
 	tag := ""
-	out, err := s.timed("", func(ctx context.Context) (outcome, error) {
+	out, err := s.timed(&tag, func(ctx context.Context) (outcome, error) {
 		p, err := s.planText(ctx, text)
 		if err != nil {
 			return outcome{}, err
