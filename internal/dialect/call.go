@@ -43,9 +43,17 @@ func (t *translator) call(c *callExpr) (value, error) {
 		return value{}, err
 	}
 	v, err := t.callFunction(c.at(), c.name, args)
+	if c.name == "extract" && len(c.args) > 0 {
+		if field, ok := c.args[0].(*literal); ok && (strings.EqualFold(field.text, "second") || strings.EqualFold(field.text, "epoch")) {
+			v.typ = scaled(microDigits)
+		}
+	}
 	v.name, v.at = resultName(c.name), c.at()
 	return v, err
 }
+
+// microDigits are the digits of a second that times keep.
+const microDigits = 6
 
 // plainCall refuses what only aggregates and window functions take.
 func (t *translator) plainCall(c *callExpr) error {
@@ -205,6 +213,10 @@ func (f *function) write(t *translator, at int, args []value) (value, error) {
 		var err error
 		switch {
 		case p.text:
+			if a.typ.OID == sqltype.Bool.OID && printing(f.template) {
+				a = value{typ: sqltype.Text, sql: "iif(" + a.sql + ", 't', iif(" + a.sql + " IS NULL, NULL, 'f'))", atom: true, notNull: a.notNull, at: a.at}
+				break
+			}
 			a, err = t.textOf(a)
 		case p.any:
 			a, err = t.asText(a)
@@ -230,6 +242,12 @@ func (f *function) write(t *translator, at int, args []value) (value, error) {
 		}
 	}
 	return v, nil
+}
+
+// printing says that a function writes its arguments as results are written,
+// which for truth values is not what a cast to text makes.
+func printing(template string) bool {
+	return strings.HasPrefix(template, "pg_concat") || strings.HasPrefix(template, "pg_format")
 }
 
 // fill puts arguments into a template.

@@ -250,8 +250,12 @@ func (t *translator) castCall(v value, from, to sqltype.Type) value {
 	if isArray(to) {
 		name += "_array"
 	}
+	source := int64(from.OID)
+	if from.OID == sqltype.Numeric.OID && from.Mod >= 0 && isString(to) {
+		source |= int64(from.Mod) << 32 // the digits that its text shows
+	}
 	return value{
-		typ: to, sql: fmt.Sprintf("pg_cast_%s(%s, %d, %d)", name, v.sql, from.OID, to.Mod),
+		typ: to, sql: fmt.Sprintf("pg_cast_%s(%s, %d, %d)", name, v.sql, source, to.Mod),
 		atom: true, notNull: v.notNull, name: v.name, at: v.at,
 	}
 }

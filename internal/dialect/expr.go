@@ -194,11 +194,17 @@ func (t *translator) cast(e *castExpr) (value, error) {
 	if name == "?column?" || name == "" || e.literal || namedByCast(e.x) {
 		name = strings.TrimPrefix(e.to.typ.Name(), "_")
 	}
-	param, _ := v.leaf.(*param)
-	if v, err = t.convert(v, e.to.typ, explicit, ""); err != nil {
+	to := e.to.typ
+	_, isParam := v.leaf.(*param)
+	text, isText := v.leaf.(*literal)
+	cuts := isText && text.kind == litString && isString(to) // where Input would refuse
+	if cuts && to.Mod >= 0 {
+		to = base(to)
+	}
+	if v, err = t.convert(v, to, explicit, ""); err != nil {
 		return v, err
 	}
-	if param != nil && e.to.typ.Mod >= 0 { // the parameter has no modifier
+	if (isParam || cuts) && e.to.typ.Mod >= 0 { // a parameter has no modifier
 		v = t.castCall(v, base(e.to.typ), e.to.typ)
 	}
 	v.name, v.at, v.column = name, e.at(), nil
@@ -275,6 +281,9 @@ func balanced(texts []string, op string) string {
 	return "(" + balanced(texts[:half], op) + ")" + op + "(" + balanced(texts[half:], op) + ")"
 }
 
+// rootOperators are the functions that prefix operators stand for.
+var rootOperators = map[string]string{"|/": "sqrt", "||/": "cbrt"}
+
 func (t *translator) unary(e *unaryExpr) (value, error) {
 	if e.op == "not" {
 		v, err := t.condition(e.x, "NOT")
@@ -282,6 +291,14 @@ func (t *translator) unary(e *unaryExpr) (value, error) {
 	}
 	v, err := t.scalar(e.x)
 	if err != nil {
+		return v, err
+	}
+	if name := rootOperators[e.op]; name != "" {
+		if v, err = t.convert(v, sqltype.Float8, implicit, ""); err != nil {
+			return v, err
+		}
+		v, err = t.callFunction(e.at(), name, []value{v})
+		v.name = "?column?"
 		return v, err
 	}
 	if v.unknown() {

@@ -156,6 +156,9 @@ func (t *translator) callRef(f *callRef) (string, []*relation, error) {
 		}
 	} else {
 		r.cols = []relColumn{{name: name, sql: "value", typ: typ, rel: r}}
+		if strings.Contains(f.call.name, "_array_elements") {
+			r.cols[0].name = "value" // the name of its result, whatever its alias
+		}
 	}
 	if err := t.rename(r, f.columns, f.at()); err != nil {
 		return "", nil, err

@@ -8,7 +8,8 @@ import (
 	"kimberlite/internal/sqltype"
 )
 
-// castFunctions are pg_cast_T(value, OID of its type, modifier of T) and
+// castFunctions are pg_cast_T(value, OID of its type, modifier of T), with a
+// modifier of the value's type 32 bits above its OID, and
 // pg_assign_T, the conversion that storing into a column makes: it refuses
 // what a cast would cut.
 func castFunctions() []Function {
@@ -20,7 +21,11 @@ func castFunctions() []Function {
 		}
 		for prefix, explicit := range map[string]bool{"pg_cast_": true, "pg_assign_": false} {
 			list = append(list, strict(prefix+name, 3, func(args []any) (any, error) {
-				from, _ := sqltype.Lookup(uint32(integer(args[1])))
+				source := integer(args[1])
+				from, _ := sqltype.Lookup(uint32(source)) //nolint:gosec // the low half
+				if mod := source >> 32; mod != 0 {
+					from = from.WithMod(int32(mod)) //nolint:gosec // the high half
+				}
 				return convert(args[0], from, t.WithMod(int32(integer(args[2]))), explicit)
 			}))
 		}

@@ -237,7 +237,7 @@ func (t Type) inputBytea(text string) (any, error) {
 		}
 		b, err := hex.DecodeString(digits)
 		if err != nil {
-			return nil, t.invalidText()
+			return nil, fail("22023", "invalid hexadecimal digits for type bytea: write pairs of 0-9 and a-f after \\x")
 		}
 		return b, nil
 	}

@@ -232,7 +232,7 @@ func TestMalformedTextsAreRefusedWithPostgreSQLsState(t *testing.T) {
 		{"interval", "", "22007"}, {"interval", "1 fortnight", "22007"}, {"interval", "infinity", "0A000"}, {"interval", "P", "22007"}, {"interval", "999999999 years", "22008"},
 		{"uuid", "a0eebc99", "22P02"}, {"uuid", "g0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "22P02"},
 		{"json", "{", "22P02"}, {"jsonb", "{'a':1}", "22P02"}, {"jsonb", `"\u0000"`, "22P05"}, {"jsonb", `"\ud800"`, "22P02"}, {"jsonb", "1e2000", "22003"},
-		{"bytea", `\xabc`, "22P02"}, {"bytea", `\9`, "22P02"},
+		{"bytea", `\xabc`, "22023"}, {"bytea", `\9`, "22P02"},
 		{"int4[]", "1", "22P02"}, {"int4[]", "{1", "22P02"}, {"int4[]", "{1,}", "22P02"}, {"int4[]", "{a}", "22P02"}, {"int4[]", "{1}x", "22P02"}, {"int4[]", "{{{{{{{1}}}}}}}", "22P02"},
 	}
 	for _, tt := range tests {
