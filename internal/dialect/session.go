@@ -161,7 +161,7 @@ func (t *translator) set(p *parser) (*Statement, error) {
 		if p.peek().is("snapshot") {
 			return nil, p.unsupported(at.start, "SET TRANSACTION SNAPSHOT is not supported")
 		}
-		o.Name, o.Local = "transaction", true
+		s.Set = nil // the options say it all
 		return s, p.transactionModes(&s.TxOptions)
 	case at.is("constraints"):
 		return nil, p.unsupported(at.start, "SET CONSTRAINTS is not supported: declare constraints DEFERRABLE INITIALLY DEFERRED")

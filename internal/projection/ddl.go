@@ -131,7 +131,7 @@ func (w *writer) noteTables(before, after map[int64]object, order objects) error
 		if err := w.emitStream(record.Event{Kind: record.StreamDropped, Stream: s.Number, Name: s.Name, StreamKind: record.TableStream}); err != nil {
 			return err
 		}
-		if err := w.dropOwnedSequences(s.Name); err != nil {
+		if err := w.dropOwnedSequences(s.Name, order); err != nil {
 			return err
 		}
 	}

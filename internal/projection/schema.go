@@ -141,6 +141,7 @@ func (b *schemaBuilder) sequences(rows []*sequenceRow) []*schema.Sequence {
 		}
 		if col, _, ok := t.Column(q.Column); ok {
 			col.Sequence = q.Name
+			col.Identity = schema.IdentityOf(col.Default)
 		}
 	}
 	return all
@@ -152,12 +153,11 @@ const columnsOf = `SELECT name, type, "notnull", coalesce(dflt_value,''), pk, hi
 // compile any more has none.
 func (b *schemaBuilder) columns() error {
 	for _, t := range b.all {
-		if t.Kind == schema.KindView {
-			if err := b.c.extend(); err != nil {
-				return err
-			}
-		}
-		columns, err := readColumns(b.c, t.Name, "main")
+		var columns []schema.Column
+		err := b.c.extending(func() (err error) {
+			columns, err = readColumns(b.c, t.Name, "main")
+			return err
+		})
 		if err != nil && (t.Kind != schema.KindView || b.c.dead || !isStatementError(err)) {
 			return err
 		}

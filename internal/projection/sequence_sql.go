@@ -135,10 +135,21 @@ func (w *writer) noteDrawn() error {
 	return nil
 }
 
-// dropOwnedSequences drops the sequences of a table that is gone.
-func (w *writer) dropOwnedSequences(table string) error {
+// dropOwnedSequences drops the sequences of a table that is gone. One that
+// another table draws from belongs to that table from then on: a table that is
+// made anew takes its sequences over.
+func (w *writer) dropOwnedSequences(table string, left objects) error {
 	for _, name := range slices.Sorted(maps.Keys(w.drawn)) {
 		if q := w.drawn[name]; q.Table != "" && lower(q.Table) == lower(table) {
+			draws := "nextval(" + quoteText(q.Name) + ")"
+			heir := slices.IndexFunc(left, func(o object) bool { return o.kind == "table" && strings.Contains(o.sql, draws) })
+			if heir >= 0 {
+				q.Table = left[heir].name
+				if err := w.putSequence(q); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := w.dropSequence(q.Name); err != nil {
 				return err
 			}
