@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"connectrpc.com/connect"
 
 	v1 "kimberlite/gen/kimberlite/v1"
 	"kimberlite/internal/fault"
@@ -212,13 +215,15 @@ func (c *Client) follow(ctx context.Context, run func(context.Context) (progress
 			return fault.OfContext("tail", ctx)
 		}
 		if raw == nil { // the server ended it: it shuts down
-			raw = fault.New("tail", fault.Unavailable, "the server ended the stream")
+			raw = connect.NewError(connect.CodeUnavailable, errors.New("the server ended the stream"))
 		}
 		err, again := fromConnect(raw, reads)
+		if err.Kind == fault.Canceled { // by the server, which shuts down: ctx has not ended
+			err, again = fault.Wrap("tail", fault.Unavailable, err, "the server ended the stream"), true
+		}
 		if progress {
 			lost = 0
 		}
-		again = again || err.Kind == fault.Unavailable
 		if !again || lost >= c.config.Retries {
 			return err
 		}

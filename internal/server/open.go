@@ -185,6 +185,7 @@ func (s *Server) openRPC() error {
 	if err != nil {
 		return err
 	}
+	s.services = handler
 	s.rpc = &http.Server{
 		Handler: s.rpcHandler(handler), ReadHeaderTimeout: s.c.RPC.ReadHeaderTimeout, IdleTimeout: s.c.RPC.IdleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(handshakeCounter{s.log.Handler(), counters.HandshakeFailed}, slog.LevelDebug), Protocols: new(http.Protocols),

@@ -22,6 +22,7 @@ import (
 	"kimberlite/internal/access"
 	"kimberlite/internal/clock"
 	"kimberlite/internal/node"
+	"kimberlite/internal/rpc"
 	"kimberlite/internal/telemetry"
 )
 
@@ -66,6 +67,7 @@ type Server struct {
 	authority    *access.Authority
 	pg           door         // nil when off
 	rpc          *http.Server // nil when off
+	services     *rpc.Handler // of rpc
 	operator     *http.Server // nil when off
 	certificates []*certificate
 
@@ -210,6 +212,9 @@ func (s *Server) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closePatience)
 	defer cancel()
 	var err error
+	if s.services != nil {
+		s.services.Close() // the node waits for its transactions
+	}
 	if s.node != nil {
 		err = s.node.Close(ctx)
 	}
