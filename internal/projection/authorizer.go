@@ -232,7 +232,7 @@ func (a *authorizer) read(table string) sqlite3.AuthorizerReturnCode {
 }
 
 func (a *authorizer) function(name string) sqlite3.AuthorizerReturnCode {
-	if name = lower(name); allowedFunctions[name] || extension().functionNames[name] || a.info.alter && alterFunctions[name] {
+	if name = lower(name); allowedFunctions[name] || isExtension(name) || a.info.alter && alterFunctions[name] {
 		return sqlite3.AUTH_OK
 	}
 	return a.deny(fault.Denied, "function %q is not on the list of allowed functions", name)

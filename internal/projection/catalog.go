@@ -65,23 +65,17 @@ func (d *DB) readWhileRunning(c *conn, version uint64) (*schema.Schema, error) {
 	return s, err
 }
 
-// attachCatalog makes the catalog's tables known to a connection. They come
-// into being when a statement names one.
-func attachCatalog(c *conn, d *DB) error {
-	x := extension()
-	for i, t := range x.tables {
-		connect := func(db *sqlite3.Conn, _, _, _ string, _ ...string) (*catalogTable, error) {
-			if err := db.VTabConfig(sqlite3.VTAB_INNOCUOUS); err != nil {
-				return nil, err
-			}
-			return &catalogTable{t: t, d: d, c: c}, db.DeclareVTab(x.declare[i])
+// registerTable makes a table of the catalog known to a connection. It comes
+// into being when a statement names it.
+func (c *conn) registerTable(t *pgcatalog.Table, declare string) error {
+	connect := func(db *sqlite3.Conn, _, _, _ string, _ ...string) (*catalogTable, error) {
+		if err := db.VTabConfig(sqlite3.VTAB_INNOCUOUS); err != nil {
+			return nil, err
 		}
-		//nolint:staticcheck // the generic method needs a newer Go than ours
-		if err := sqlite3.CreateModule(c.db, t.Name, nil, connect); err != nil {
-			return c.fail("projection open", "", err)
-		}
+		return &catalogTable{t: t, d: c.d, c: c}, db.DeclareVTab(declare)
 	}
-	return nil
+	//nolint:staticcheck // the generic method needs a newer Go than ours
+	return c.fail("sql", "", sqlite3.CreateModule(c.db, t.Name, nil, connect))
 }
 
 // catalogTable is a table of the catalog on one connection.

@@ -36,8 +36,8 @@ type conn struct {
 	// envChanges the writer's changes that it knows.
 	env        *pgcatalog.Env
 	envChanges int
-	// extended says that our functions and tables are known to it.
-	extended bool
+	// extended has the folded names of our functions and tables that it knows.
+	extended map[string]bool
 	// dead says that the connection broke down and must only be closed.
 	dead bool
 	// worn says that it has done large work: its memory has grown, and only

@@ -17,44 +17,68 @@ import (
 // Functions and tables that are written in Go: those of sqlfunc and
 // pgcatalog, and the functions over sequences.
 
-// extension is what is registered on each connection, listed once.
-var extension = sync.OnceValue(func() *extensions {
-	x := &extensions{
-		functions: sqlfunc.Functions(), aggregates: sqlfunc.Aggregates(),
-		catalog: pgcatalog.Functions(), tables: pgcatalog.Tables(),
-		functionNames: map[string]bool{}, tableNames: map[string]bool{},
-	}
-	for i := range x.functions {
-		x.functionNames[lower(x.functions[i].Name)] = true
-	}
-	for i := range x.aggregates {
-		x.functionNames[lower(x.aggregates[i].Name)] = true
-	}
-	for i := range x.catalog {
-		x.functionNames[lower(x.catalog[i].Name)] = true
-	}
-	for i := range sequenceFunctions {
-		x.functionNames[sequenceFunctions[i].name] = true
-	}
-	for _, t := range x.tables {
-		x.tableNames[lower(t.Name)] = true
-		x.declare = append(x.declare, declareTable(t))
-	}
-	return x
-})
-
-type extensions struct {
-	functions  []sqlfunc.Function
-	aggregates []sqlfunc.Aggregate
-	catalog    []pgcatalog.Function
-	tables     []*pgcatalog.Table
-	declare    []string
-	// functionNames and tableNames are folded.
-	functionNames, tableNames map[string]bool
+// extension is what can be registered on a connection, listed once. There are
+// hundreds of functions and tables, and a connection meets a few of them: each
+// becomes known to it when a text does not compile without. Those that stand
+// in for a function of SQLite itself are known from the start: no text fails
+// for want of them.
+func extension() *extensions {
+	listOnce.Do(func() { listed = listExtensions() })
+	return listed
 }
 
+var (
+	listOnce sync.Once // makes listed
+	listed   *extensions
+)
+
+func listExtensions() *extensions {
+	x := &extensions{functions: map[string][]registration{}, tables: map[string][]registration{}}
+	add := func(name string, r registration) {
+		name = lower(name)
+		x.functions[name] = append(x.functions[name], r)
+		if allowedFunctions[name] {
+			x.replacing = append(x.replacing, r)
+		}
+	}
+	for _, f := range sqlfunc.Functions() {
+		add(f.Name, func(c *conn) error { return c.registerFunction(&f) })
+	}
+	for _, a := range sqlfunc.Aggregates() {
+		add(a.Name, func(c *conn) error { return c.registerAggregate(&a) })
+	}
+	for _, f := range pgcatalog.Functions() {
+		add(f.Name, func(c *conn) error { return c.registerCatalog(&f) })
+	}
+	for _, f := range sequenceFunctions {
+		add(f.name, func(c *conn) error {
+			call := func(args []any) (any, error) { return f.call(c, c.session(), args) }
+			return c.registerScalar(f.name, f.args, sqlite3.INNOCUOUS, call)
+		})
+	}
+	for _, t := range pgcatalog.Tables() {
+		declare := declareTable(t)
+		x.tables[lower(t.Name)] = []registration{func(c *conn) error { return c.registerTable(t, declare) }}
+	}
+	return x
+}
+
+// registration makes one function or table known to a connection.
+type registration func(c *conn) error
+
+type extensions struct {
+	// functions and tables are by folded name; a function has a registration
+	// for each number of arguments.
+	functions, tables map[string][]registration
+	// replacing are those that stand in for functions of SQLite.
+	replacing []registration
+}
+
+// isExtension says whether a folded name is that of a function of ours.
+func isExtension(name string) bool { return extension().functions[name] != nil }
+
 // isCatalogTable says whether a name is that of a table of pgcatalog.
-func isCatalogTable(name string) bool { return extension().tableNames[lower(name)] }
+func isCatalogTable(name string) bool { return extension().tables[lower(name)] != nil }
 
 // declareTable is the text that tells SQLite of a virtual table's columns.
 func declareTable(t *pgcatalog.Table) string {
@@ -70,92 +94,87 @@ func declareTable(t *pgcatalog.Table) string {
 	return b.String()
 }
 
-// extend makes the functions and tables known to a connection, once. Most
-// connections never meet one of their names, and to register hundreds takes
-// as long as a good part of opening one; so a connection is extended when a
-// text does not compile without, and before the schema changes.
-func (c *conn) extend() error {
-	if c.extended {
-		return nil
-	}
-	c.extended = true
-	x := extension()
-	for i := range x.functions {
-		if f := &x.functions[i]; !allowedFunctions[lower(f.Name)] {
-			if err := c.registerFunction(f); err != nil {
-				return err
-			}
-		}
-	}
-	for i := range x.catalog {
-		f := &x.catalog[i]
-		call := func(args []any) (any, error) {
-			env, err := c.d.catalogEnv(c)
-			if err != nil {
-				return nil, err
-			}
-			return f.Call(env, args)
-		}
-		if err := c.db.CreateFunction(f.Name, f.Args, sqlite3.INNOCUOUS, c.scalar(f.Name, call)); err != nil {
-			return c.fail("projection open", "", err)
-		}
-	}
-	for i := range sequenceFunctions {
-		f := &sequenceFunctions[i]
-		call := func(args []any) (any, error) { return f.call(c, c.session(), args) }
-		if err := c.db.CreateFunction(f.name, f.args, sqlite3.INNOCUOUS, c.scalar(f.name, call)); err != nil {
-			return c.fail("projection open", "", err)
-		}
-	}
-	for i := range x.aggregates {
-		if a := &x.aggregates[i]; !allowedFunctions[lower(a.Name)] {
-			if err := c.registerAggregate(a); err != nil {
-				return err
-			}
-		}
-	}
-	return attachCatalog(c, c.d)
-}
-
-// replaceFunctions registers those of sqlfunc that stand in for functions of
-// SQLite itself: no text fails for want of them.
+// replaceFunctions registers what stands in for functions of SQLite.
 func (c *conn) replaceFunctions() error {
-	x := extension()
-	for i := range x.functions {
-		if f := &x.functions[i]; allowedFunctions[lower(f.Name)] {
-			if err := c.registerFunction(f); err != nil {
-				return err
-			}
-		}
-	}
-	for i := range x.aggregates {
-		if a := &x.aggregates[i]; allowedFunctions[lower(a.Name)] {
-			if err := c.registerAggregate(a); err != nil {
-				return err
-			}
+	for _, register := range extension().replacing {
+		if err := register(c); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// missing are parts of SQLite's messages about names that it does not know.
-var missing = []string{"no such function", "unknown function", "no such table", "no such module"}
+// extendBy makes the functions and the table of a name known to the connection.
+// It returns false when that brings nothing new.
+func (c *conn) extendBy(name string) (bool, error) {
+	x := extension()
+	name = lower(name)
+	all := append(slices.Clone(x.functions[name]), x.tables[name]...)
+	if len(all) == 0 || c.extended[name] {
+		return false, nil
+	}
+	if c.extended == nil {
+		c.extended = map[string]bool{}
+	}
+	c.extended[name] = true
+	for _, register := range all {
+		if err := register(c); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
 
-// extending runs something of SQLite's compiler, and once more, with the
-// connection extended, when it fails for want of a name.
+// extendForSchema makes known what the schema's texts name: ALTER TABLE
+// compiles all of them while it runs.
+func (c *conn) extendForSchema() error {
+	return c.each(`SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL`, func(s *sqlite3.Stmt) error {
+		for _, t := range scanTokens(s.ColumnText(0)) {
+			if _, err := c.extendBy(t.text); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// missing are SQLite's messages about names that it does not know, up to the
+// name.
+var missing = []string{"no such function: ", "unknown function: ", "no such table: ", "no such module: ", "no such table-valued function: "}
+
+// extending runs something that compiles, and again with what it lacked, as
+// long as it fails for want of a name of ours.
 func (c *conn) extending(compile func() error) error {
-	err := compile()
-	if err == nil || c.extended {
-		return err
+	for {
+		err := compile()
+		if err == nil {
+			return nil
+		}
+		text := err.Error()
+		more := false
+		for _, m := range missing {
+			_, name, ok := strings.Cut(text, m)
+			if !ok {
+				continue
+			}
+			name = strings.TrimPrefix(strings.TrimSuffix(name, "()"), "main.")
+			if at := strings.IndexAny(name, " ,("); at >= 0 {
+				name = name[:at]
+			}
+			var failed error
+			if more, failed = c.extendBy(name); failed != nil {
+				return failed
+			}
+			break
+		}
+		if !more {
+			return err
+		}
 	}
-	text := err.Error()
-	if !slices.ContainsFunc(missing, func(part string) bool { return strings.Contains(text, part) }) {
-		return err
-	}
-	if err := c.extend(); err != nil {
-		return err
-	}
-	return compile()
+}
+
+func (c *conn) registerScalar(name string, args int, flag sqlite3.FunctionFlag, call func(args []any) (any, error)) error {
+	return c.fail("sql", "", c.db.CreateFunction(name, args, flag, c.scalar(name, call)))
 }
 
 func (c *conn) registerFunction(f *sqlfunc.Function) error {
@@ -163,13 +182,22 @@ func (c *conn) registerFunction(f *sqlfunc.Function) error {
 	if f.Deterministic {
 		flag |= sqlite3.DETERMINISTIC
 	}
-	call := func(args []any) (any, error) { return f.Call(c.functionContext(), args) }
-	return c.fail("projection open", "", c.db.CreateFunction(f.Name, f.Args, flag, c.scalar(f.Name, call)))
+	return c.registerScalar(f.Name, f.Args, flag, func(args []any) (any, error) { return f.Call(c.functionContext(), args) })
+}
+
+func (c *conn) registerCatalog(f *pgcatalog.Function) error {
+	return c.registerScalar(f.Name, f.Args, sqlite3.INNOCUOUS, func(args []any) (any, error) {
+		env, err := c.d.catalogEnv(c)
+		if err != nil {
+			return nil, err
+		}
+		return f.Call(env, args)
+	})
 }
 
 func (c *conn) registerAggregate(a *sqlfunc.Aggregate) error {
 	construct := func() sqlite3.AggregateFunction { return &aggregate{c: c, of: a.New(), name: a.Name} }
-	return c.fail("projection open", "", c.db.CreateWindowFunction(a.Name, a.Args, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, construct))
+	return c.fail("sql", "", c.db.CreateWindowFunction(a.Name, a.Args, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, construct))
 }
 
 // functionContext is what functions may know of a statement of the connection.

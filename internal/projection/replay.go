@@ -89,15 +89,17 @@ func (w *writer) replaySchema(text string) error {
 	if isSequenceText(text) {
 		return w.replaySequence(text)
 	}
-	if err := w.c.extend(); err != nil {
-		return err
+	if strings.Contains(lower(text), "alter") {
+		if err := w.c.extendForSchema(); err != nil {
+			return err
+		}
 	}
 	old := w.c.auth.mode
 	w.c.auth.mode = replay
 	defer func() { w.c.auth.mode = old }()
 	w.c.auth.begin()
 	w.defined = true
-	err := w.c.db.Exec(text)
+	err := w.c.extending(func() error { return w.c.db.Exec(text) })
 	w.schemaChanged()
 	if err != nil {
 		return w.replayFailed(err, "a change of the schema cannot be repeated")
