@@ -38,7 +38,7 @@ func (a *app) withBackend(ctx context.Context, mustExist bool, fn func(b backend
 		return err
 	}
 	if on.server != "" {
-		return errServer()
+		return withServer(on, fn)
 	}
 	db, err := kimberlite.OpenContext(ctx, on.data, a.options(mustExist))
 	if err != nil {

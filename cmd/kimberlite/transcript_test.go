@@ -43,10 +43,15 @@ func TestCommandsPrintWhatTheTranscriptsShow(t *testing.T) {
 	}
 }
 
-// replay runs a transcript's commands and writes what they print.
+// replay runs a transcript's commands in a data directory and writes what they
+// print.
 func replay(t *testing.T, text string) string {
 	t.Helper()
-	p := newPlace(t)
+	return replayIn(newPlace(t), text)
+}
+
+func replayIn(p *place, text string) string {
+	p.t.Helper()
 	var out strings.Builder
 	started := false
 	lines := bufio.NewScanner(strings.NewReader(text))
