@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kimberlite/internal/access"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/server"
 )
@@ -69,8 +70,20 @@ func (a *app) dev(ctx context.Context, at server.Addresses) (err error) {
 	if a.global.verbose {
 		level = slog.LevelDebug
 	}
+	current := false
 	s, err := server.New(ctx, config, server.Options{
-		Version: buildVersion().Version, Prepare: dev.Prepare,
+		Version: buildVersion().Version,
+		// Whoever finds the server ready finds the context saved, too.
+		Prepare: func(ctx context.Context, authority *access.Authority, at server.Addresses) error {
+			if err := dev.Prepare(ctx, authority, at); err != nil {
+				return err
+			}
+			var saveErr error
+			if current, saveErr = a.saveDevContext(at, dev); saveErr != nil {
+				fmt.Fprintf(a.stderr, "kimberlite: %s\n", oneLine(saveErr)) // it serves all the same
+			}
+			return nil
+		},
 		Logger: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
 	})
 	if err != nil {
@@ -78,10 +91,6 @@ func (a *app) dev(ctx context.Context, at server.Addresses) (err error) {
 	}
 	var printErr error
 	err = s.Run(ctx, func() {
-		current, saveErr := a.saveDevContext(s.Addresses(), dev)
-		if saveErr != nil {
-			fmt.Fprintf(a.stderr, "kimberlite: %s\n", oneLine(saveErr)) // it serves all the same
-		}
 		printErr = a.printDev(ctx, s, dev, devPrinted{took: time.Since(began), temporary: temporary, current: current})
 	})
 	if temporary {

@@ -274,7 +274,7 @@ func TestAStartThatCannotWorkSaysWhatToDo(t *testing.T) {
 		status int
 		want   []string
 	}{
-		{"the same data directory", nil, 8, []string{"another process"}},
+		{"the same data directory", nil, 8, []string{"is in use by process"}},
 		{"the port is taken", []string{"KIMBERLITE_DATA_DIR=other", "KIMBERLITE_RPC_ADDR=" + s.rpc}, 8, []string{"rpc.addr", "another process listens on", "port 0"}},
 		{"the port of psql is taken", []string{"KIMBERLITE_DATA_DIR=other", "KIMBERLITE_PG_ADDR=" + s.pg}, 8, []string{"pg.addr", "another process listens on"}},
 		{"an address of another machine", []string{"KIMBERLITE_DATA_DIR=other", "KIMBERLITE_PG_ADDR=192.0.2.1:5433"}, 2, []string{"pg.addr", "this machine has no address"}},
@@ -283,7 +283,7 @@ func TestAStartThatCannotWorkSaysWhatToDo(t *testing.T) {
 		{"a certificate of another key", []string{"KIMBERLITE_PG_TLS_CERT=ca.pem"}, 2, []string{"not a certificate and its key"}},
 		{"a variable that is no key", []string{"KIMBERLITE_PG_PORT=5433"}, 2, []string{"KIMBERLITE_PG_PORT", "names no key"}},
 		{"a value out of range", []string{"KIMBERLITE_PG_MAX_CONNECTIONS=0"}, 2, []string{"KIMBERLITE_PG_MAX_CONNECTIONS", "1 to 100000"}},
-		{"an unknown master key", []string{"KIMBERLITE_DATA_MASTER_KEY=file:///none/key"}, 1, []string{"/none/key"}},
+		{"an unknown master key", []string{"KIMBERLITE_DATA_DIR=other", "KIMBERLITE_DATA_MASTER_KEY=file:///none/key"}, 1, []string{"/none/key"}},
 	} {
 		o := p.run(t, "timeout 30 kimberlite serve --config kimberlite.toml", c.env...)
 		if o.status != c.status && !(c.name == "an unknown master key" && o.status != 0) {
