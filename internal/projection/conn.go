@@ -126,6 +126,9 @@ func (c *conn) lookAgain(version uint64) (err error) {
 	if err := c.exec(`SELECT 1 FROM _kimberlite_meta WHERE k=0`); err != nil {
 		return err
 	}
+	if err := c.extendForSchema(version); err != nil {
+		return err
+	}
 	c.schemaSeen = version
 	return nil
 }

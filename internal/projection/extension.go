@@ -125,17 +125,54 @@ func (c *conn) extendBy(name string) (bool, error) {
 	return true, nil
 }
 
-// extendForSchema makes known what the schema's texts name: ALTER TABLE
-// compiles all of them while it runs.
-func (c *conn) extendForSchema() error {
-	return c.each(`SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL`, func(s *sqlite3.Stmt) error {
-		for _, t := range scanTokens(s.ColumnText(0)) {
-			if _, err := c.extendBy(t.text); err != nil {
-				return err
-			}
+// schemaNames are the functions and tables of ours that a schema's texts name.
+type schemaNames struct {
+	version uint64
+	names   []string
+}
+
+// extendForSchema makes known what the texts of the schema name. It comes
+// before a connection's first statement: what a view, a default, an index or a
+// trigger lacks, SQLite misses at places that are not in the client's text,
+// and the driver cannot tell of those.
+func (c *conn) extendForSchema(version uint64) error {
+	known := c.d.names.Load()
+	if known == nil || known.version != version {
+		known = &schemaNames{version: version}
+		err := c.each(`SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL`, func(s *sqlite3.Stmt) error {
+			known.names = append(known.names, namesIn(s.ColumnText(0))...)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		c.d.names.Store(known)
+	}
+	return c.extendByAll(known.names)
+}
+
+// extendForText makes known what a text names that becomes part of the schema.
+func (c *conn) extendForText(text string) error { return c.extendByAll(namesIn(text)) }
+
+func (c *conn) extendByAll(names []string) error {
+	for _, name := range names {
+		if _, err := c.extendBy(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// namesIn lists the words of a text that are names of functions or tables of
+// ours.
+func namesIn(text string) []string {
+	var all []string
+	for _, t := range scanTokens(text) {
+		if name := lower(t.text); isExtension(name) || isCatalogTable(name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // missing are SQLite's messages about names that it does not know, up to the

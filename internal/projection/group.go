@@ -269,10 +269,8 @@ func (g *Group) attempt(p *prepared, text string, args []any, fn func(*Row) erro
 	}
 	var before objects
 	if p.info.ddl {
-		if p.info.alter {
-			if err := w.c.extendForSchema(); err != nil {
-				return err
-			}
+		if err := w.c.extendForText(text); err != nil {
+			return err
 		}
 		w.defined = true
 		if before, err = readSchema(w.c); err != nil {

@@ -51,6 +51,7 @@ type DB struct {
 	readers       pool
 	readOnly      readOnlyCache
 	descriptions  descriptionCache
+	names         atomic.Pointer[schemaNames]
 	identity      func() Identity
 	schemas       schemaCache
 	epoch         uint64 // of the versions of schemas, see opened
@@ -164,12 +165,26 @@ func (d *DB) writer() (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.extendWriter(c); err != nil {
+		c.close()
+		return nil, err
+	}
 	w := &writer{c: c, schemas: &d.schemas}
 	c.w = w
 	c.db.PreUpdateHook(w.onPreUpdate)
 	w.reset(d)
 	d.w = w
 	return w, nil
+}
+
+// extendWriter makes known to the writing connection what the schema names.
+// Later changes of the schema are its own.
+func (d *DB) extendWriter(c *conn) (err error) {
+	if d.src.store.Pages() == 0 {
+		return nil // there is no schema yet
+	}
+	defer c.protect("projection open", &err)
+	return c.extendForSchema(d.schemaVersion.Load())
 }
 
 // dropWriter closes the writing connection; what it had open is rolled back.

@@ -89,10 +89,8 @@ func (w *writer) replaySchema(text string) error {
 	if isSequenceText(text) {
 		return w.replaySequence(text)
 	}
-	if strings.Contains(lower(text), "alter") {
-		if err := w.c.extendForSchema(); err != nil {
-			return err
-		}
+	if err := w.c.extendForText(text); err != nil {
+		return err
 	}
 	old := w.c.auth.mode
 	w.c.auth.mode = replay
