@@ -109,22 +109,3 @@ func TestTheTimeOfATransactionStandsStill(t *testing.T) {
 		t.Errorf("one statement has %s times", got)
 	}
 }
-
-func BenchmarkExtend(b *testing.B) {
-	f := newBench(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		c, err := f.DB.connect(false)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-		for name := range extension().functions {
-			if _, err := c.extendBy(name); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.StopTimer()
-		c.close()
-	}
-}
