@@ -15,6 +15,7 @@ import (
 	"kimberlite/internal/access"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
+	"kimberlite/internal/projection"
 	"kimberlite/internal/tenant"
 )
 
@@ -47,6 +48,7 @@ type session struct {
 	watched    chan struct{} // closed when the session ends: the watcher goes
 
 	settings settings
+	drawn    projection.Session // what currval and lastval tell
 	tx       transaction
 	plans    plans
 	portals  map[string]*portal
@@ -78,7 +80,7 @@ func (s *session) use(conn net.Conn) {
 // serve is the connection's goroutine.
 func (s *session) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
-	s.parent = ctx
+	s.parent = projection.WithSession(ctx, &s.drawn)
 	defer s.srv.forget(s)
 	defer func() {
 		cancel()

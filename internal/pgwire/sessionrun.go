@@ -109,8 +109,7 @@ func (s *session) runShow(st *dialect.Statement, w *rowWriter) (outcome, error) 
 	return outcome{"SHOW", -1}, w.values(value)
 }
 
-// runDiscard runs DISCARD. There are no temporary tables, and sequences keep
-// nothing for a session.
+// runDiscard runs DISCARD. There are no temporary tables.
 func (s *session) runDiscard(st *dialect.Statement) error {
 	switch st.Name {
 	case "all":
@@ -120,8 +119,11 @@ func (s *session) runDiscard(st *dialect.Statement) error {
 		s.dropPortals()
 		s.dropStatements()
 		s.idempotencyKey = ""
+		s.drawn.Reset()
 		s.srv.locks.releaseSession(s)
 		return s.settings.reset("")
+	case "sequences":
+		s.drawn.Reset()
 	case "plans":
 		s.plans.simple = nil
 	}
