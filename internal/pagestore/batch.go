@@ -32,8 +32,25 @@ func (s *Store) Begin() *Batch {
 	if s.batch != nil {
 		panic("pagestore: two batches at a time")
 	}
-	s.batch = &Batch{s: s, pages: s.latest.pages, cut: s.latest.pages, cells: map[uint32]cell{}, retry: s.o.MaxDirtyPages}
+	cells := s.spareCells
+	s.spareCells = nil
+	if cells == nil {
+		cells = map[uint32]cell{}
+	}
+	s.batch = &Batch{s: s, pages: s.latest.pages, cut: s.latest.pages, cells: cells, retry: s.o.MaxDirtyPages}
 	return s.batch
+}
+
+// maxSpareCells bounds the map that is kept from one batch to the next.
+const maxSpareCells = 64
+
+// spare hands the map of an ended batch on to the next. The caller holds mu.
+func (b *Batch) spare() {
+	if len(b.cells) <= maxSpareCells {
+		clear(b.cells)
+		b.s.spareCells = b.cells
+	}
+	b.cells = nil
 }
 
 // Size returns the length in bytes, a multiple of [PageSize].
@@ -209,6 +226,7 @@ func (b *Batch) Commit() error {
 		next.header.Store(b.header())
 		s.publish(next, func() { b.apply(next.sequence) })
 	}
+	b.spare()
 	crowded := s.resident() > max(s.o.MaxDirtyPages, s.spillAt)
 	s.mu.Unlock()
 	if crowded {
@@ -258,7 +276,7 @@ func (b *Batch) Discard() {
 			s.slots.clearLive(c.at.slot)
 		}
 	}
-	b.cells = nil
+	b.spare()
 }
 
 func (b *Batch) endedError() error {

@@ -106,8 +106,10 @@ type Store struct {
 	// flushed.
 	metaPending bool
 	batch       *Batch
-	failed      error
-	closed      bool
+	// spareCells is an empty map for the next batch, or nil.
+	spareCells map[uint32]cell
+	failed     error
+	closed     bool
 
 	fileBytes atomic.Int64 // the file's length
 	// overfull says that committed pages in memory have reached the hard

@@ -30,20 +30,21 @@ func (p *proposal) finish(result any, err error) {
 	p.result <- outcome{result, err}
 }
 
-// Propose puts data into the log and returns the result of applying it.
+// Propose puts data, given in parts, into the log and returns the result of
+// applying it.
 // Errors before it entered the log, so that nothing happened: Timeout,
 // Canceled, Unavailable (too much is waiting), TooLarge, Closed, Stopped and
 // DiskFull. After: OutcomeUnknown, when ctx ended or the group stopped.
 // Proposals of one goroutine enter the log in order. Data is not kept. While
 // the engine holds writes back, since the disk cannot follow, a caller can be
 // held beyond its ctx.
-func (g *Group) Propose(ctx context.Context, data []byte) (any, error) {
+func (g *Group) Propose(ctx context.Context, data ...[]byte) (any, error) {
 	const op = "propose"
 	if ctx.Err() != nil {
 		return nil, fault.OfContext(op, ctx)
 	}
 	p := &proposal{result: make(chan outcome, 1)}
-	if err := g.enqueue(op, p, data, false); err != nil {
+	if err := g.enqueue(op, p, false, data...); err != nil {
 		return nil, err
 	}
 	g.lendHand()
@@ -67,7 +68,7 @@ func (g *Group) Propose(ctx context.Context, data []byte) (any, error) {
 // outcome, by the goroutine that applies, and must not block. It is called
 // before ProposeAsync returns when the proposal is refused.
 func (g *Group) ProposeAsync(data []byte, done func(result any, err error)) {
-	if err := g.enqueue("propose", &proposal{done: done}, data, true); err != nil {
+	if err := g.enqueue("propose", &proposal{done: done}, true, data); err != nil {
 		done(nil, err)
 	}
 }
@@ -91,12 +92,18 @@ func (g *Group) lendHand() {
 }
 
 // enqueue copies data into p and queues it. wake says to tell the taker.
-func (g *Group) enqueue(op string, p *proposal, data []byte, wake bool) error {
-	if len(data) > g.opts.MaxEntryBytes {
-		return fault.New(op, fault.TooLarge, "%d bytes of data in one proposal; the limit is %d", len(data), g.opts.MaxEntryBytes)
+func (g *Group) enqueue(op string, p *proposal, wake bool, data ...[]byte) error {
+	size := 0
+	for _, part := range data {
+		size += len(part)
 	}
-	p.data = make([]byte, proposerLen+len(data))
-	copy(p.data[proposerLen:], data)
+	if size > g.opts.MaxEntryBytes {
+		return fault.New(op, fault.TooLarge, "%d bytes of data in one proposal; the limit is %d", size, g.opts.MaxEntryBytes)
+	}
+	p.data = make([]byte, proposerLen, proposerLen+size)
+	for _, part := range data {
+		p.data = append(p.data, part...)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := g.refusal(op); err != nil {

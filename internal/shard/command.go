@@ -45,11 +45,8 @@ type keysCommand struct {
 	NewDEK bool `json:"new_dek,omitempty"`
 }
 
-func encodeAppend(rec []byte) []byte {
-	out := make([]byte, 0, len(rec)+1)
-	out = append(out, byte(commandAppend))
-	return append(out, rec...)
-}
+// appendPrefix is what stands before the record of an append.
+var appendPrefix = []byte{byte(commandAppend)}
 
 func encodeJSON(t commandType, v any) ([]byte, error) {
 	body, err := json.Marshal(v)

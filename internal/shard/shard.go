@@ -226,8 +226,9 @@ type outcome struct {
 	err error
 }
 
-func (s *Shard) propose(ctx context.Context, command []byte) (outcome, error) {
-	result, err := s.group.Propose(ctx, command)
+// propose proposes a command, given in parts.
+func (s *Shard) propose(ctx context.Context, command ...[]byte) (outcome, error) {
+	result, err := s.group.Propose(ctx, command...)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -242,7 +243,7 @@ func (s *Shard) propose(ctx context.Context, command []byte) (outcome, error) {
 // replicated log and in the tenant's log. Conflict says that the record is
 // not the tenant's next; OutcomeUnknown that it may yet be applied.
 func (s *Shard) Append(ctx context.Context, rec []byte) (tenantlog.Position, error) {
-	out, err := s.propose(ctx, encodeAppend(rec))
+	out, err := s.propose(ctx, appendPrefix, rec)
 	return out.at, err
 }
 
