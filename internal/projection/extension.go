@@ -139,7 +139,7 @@ func (c *conn) extendForSchema(version uint64) error {
 	known := c.d.names.Load()
 	if known == nil || known.version != version {
 		known = &schemaNames{version: version}
-		err := c.each(`SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL`, func(s *sqlite3.Stmt) error {
+		err := c.each(`SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND substr(tbl_name,1,12)<>'_kimberlite_'`, func(s *sqlite3.Stmt) error {
 			known.names = append(known.names, namesIn(s.ColumnText(0))...)
 			return nil
 		})
