@@ -351,7 +351,9 @@ func (i *insert) identity(b *body) error {
 		c := i.g.schemaColumn(col)
 		if c == nil || c.Identity != "a" && !c.Generated {
 			if c != nil && c.Identity == "d" && i.overriding == "user" {
-				i.dropColumn(b, j, col)
+				if err := i.dropColumn(b, j); err != nil {
+					return err
+				}
 			}
 			continue
 		}
@@ -366,17 +368,23 @@ func (i *insert) identity(b *body) error {
 		case i.overriding == "":
 			return hinted(i.t.fail(b.at, stateGenerated, "cannot insert a non-DEFAULT value into column %q: it is an identity column defined as GENERATED ALWAYS", col.name), "Use OVERRIDING SYSTEM VALUE to override.")
 		case i.overriding == "user":
-			i.dropColumn(b, j, col)
+			if err := i.dropColumn(b, j); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 // dropColumn makes a column's values DEFAULT.
-func (i *insert) dropColumn(b *body, j int, _ *relColumn) {
+func (i *insert) dropColumn(b *body, j int) error {
+	if b.rows == nil {
+		return i.t.fail(b.at, stateUnsupported, "OVERRIDING USER VALUE is supported with VALUES only: leave the column out")
+	}
 	for _, row := range b.rows {
 		row[j].sql = defaultMark
 	}
+	return nil
 }
 
 // defaults puts the columns' defaults in the place of DEFAULT.
