@@ -3,6 +3,7 @@ package projection
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -115,6 +116,9 @@ func (c *conn) stillLooking() error {
 	return nil
 }
 
+// neverSeen is the schemaSeen of a connection that has not looked yet.
+const neverSeen = math.MaxUint64
+
 // lookAgain makes SQLite load the schema anew if it has changed: it would not
 // notice by itself that a new table of the tenant hides a system table.
 func (c *conn) lookAgain(version uint64) (err error) {
@@ -123,8 +127,10 @@ func (c *conn) lookAgain(version uint64) (err error) {
 	}
 	defer c.protect("read", &err)
 	c.cache.clear()
-	if err := c.exec(`SELECT 1 FROM _kimberlite_meta WHERE k=0`); err != nil {
-		return err
+	if c.schemaSeen != neverSeen {
+		if err := c.exec(`SELECT 1 FROM _kimberlite_meta WHERE k=0`); err != nil {
+			return err
+		}
 	}
 	if err := c.extendForSchema(version); err != nil {
 		return err

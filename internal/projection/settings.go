@@ -2,7 +2,6 @@ package projection
 
 import (
 	"context"
-	"math"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -43,7 +42,7 @@ func (d *DB) connect(writer bool) (c *conn, err error) {
 	f := &file{src: &d.src, writer: writer}
 	name := theFileSystem.offer(f)
 	defer theFileSystem.take(name) // an opening that failed leaves no name behind
-	c = &conn{d: d, schemaSeen: math.MaxUint64, file: f, tenant: d.tenant, limits: &d.limits, pageLimit: &d.limitBytes}
+	c = &conn{d: d, schemaSeen: neverSeen, file: f, tenant: d.tenant, limits: &d.limits, pageLimit: &d.limitBytes}
 	ctx := sqlite3.WithMaxMemory(context.Background(), d.limits.MaxMemoryBytes)
 	c.db, err = sqlite3.OpenContext(ctx, "file:"+name+"?vfs="+vfsName)
 	if err != nil {
