@@ -73,6 +73,9 @@ func toConnect(err error, requestID string) *connect.Error {
 			QuotaMetric: q.Limit, QuotaValue: q.Value,
 		}}})
 	}
+	if kind == fault.Unauthenticated {
+		out.Meta().Set("WWW-Authenticate", "Bearer")
+	}
 	if wait := retryAfter(err); wait > 0 {
 		attach(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
 		out.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))

@@ -107,8 +107,7 @@ func newBench(t *testing.T, limits Limits) *bench {
 	for _, id := range []uint64{1, 2} {
 		b.addTenant(id)
 	}
-	logger := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	handler, err := New(Config{Authority: authority, Node: n, Version: "test", Logger: logger, Observer: b.observed, Limits: limits})
+	handler, err := New(Config{Authority: authority, Node: n, Version: "test", Logger: b.logger(), Observer: b.observed, Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +127,10 @@ func newBench(t *testing.T, limits Limits) *bench {
 		t.Fatal(err)
 	}
 	return b
+}
+
+func (b *bench) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func (b *bench) addTenant(n uint64) {

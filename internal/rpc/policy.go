@@ -38,8 +38,8 @@ var methods = map[string]callers{
 	v1.TenantServiceVerifyProcedure:            anybody,
 	v1.TenantServiceRebuildProjectionProcedure: operators | owners,
 
-	v1.SQLServiceExecProcedure:      ofTenant,
-	v1.SQLServiceExecBatchProcedure: ofTenant,
+	v1.SQLServiceExecProcedure:      owners | writers,
+	v1.SQLServiceExecBatchProcedure: owners | writers,
 	v1.SQLServiceQueryProcedure:     ofTenant,
 	v1.SQLServiceQueryAllProcedure:  ofTenant,
 
