@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"kimberlite/internal/schema"
+	"kimberlite/internal/sqltype"
 )
 
 // schemaStatement translates the statements that change the schema, and
@@ -201,12 +202,20 @@ func (t *translator) createView(p *parser, replace bool) (*Statement, error) {
 			return nil, t.fail(at, stateDuplicate, "column %q specified more than once", list[i])
 		}
 	}
-	s.SQL = "CREATE VIEW " + quoteName(name) + " (" + quoteNames(list) + ") AS " + t.viewText(b)
+	s.SQL = "CREATE VIEW " + quoteName(name) + " (" + quoteNames(list) + ") AS " + b.viewMark() + b.render(t)
 	return s, nil
 }
 
-// viewText writes a view's query so that SQLite tells its columns' types.
-func (t *translator) viewText(b *body) string { return b.render(t) }
+// viewMark tells the types of a view's columns, where all are known.
+func (b *body) viewMark() string {
+	types := make([]sqltype.Type, len(b.cols))
+	for i, c := range b.cols {
+		if types[i] = c.typ; c.typ.OID == 0 || isRegType(c.typ) {
+			return ""
+		}
+	}
+	return schema.ViewMark(types)
+}
 
 // createIndex translates CREATE INDEX.
 func (t *translator) createIndex(p *parser, unique bool) (*Statement, error) {

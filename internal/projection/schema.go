@@ -162,6 +162,11 @@ func (b *schemaBuilder) columns() error {
 			return err
 		}
 		t.Columns = columns
+		if types := schema.ViewTypes(t.SQL); t.Kind == schema.KindView && len(types) == len(columns) {
+			for i := range columns {
+				columns[i].Type, columns[i].Declared, columns[i].Enforced = types[i], types[i].Declared(), true
+			}
+		}
 	}
 	return nil
 }

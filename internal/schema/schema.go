@@ -270,3 +270,34 @@ func IdentityOf(text string) string {
 	}
 	return ""
 }
+
+// ViewMark is the comment after a view's AS that tells the types of its
+// columns, as declared, which SQLite keeps no record of.
+func ViewMark(types []sqltype.Type) string {
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = t.Declared()
+	}
+	return viewMark + strings.Join(names, " ") + " */ "
+}
+
+const viewMark = "/* columns: "
+
+// ViewTypes reads the types that a view's text tells of its columns; nil says
+// that it tells none.
+func ViewTypes(sql string) []sqltype.Type {
+	_, mark, ok := strings.Cut(sql, " AS "+viewMark)
+	if !ok {
+		return nil
+	}
+	mark, _, _ = strings.Cut(mark, " */")
+	var types []sqltype.Type
+	for name := range strings.FieldsSeq(mark) {
+		t, enforced := sqltype.FromDeclared(name)
+		if !enforced {
+			return nil
+		}
+		types = append(types, t)
+	}
+	return types
+}
