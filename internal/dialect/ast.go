@@ -245,6 +245,8 @@ type callRef struct {
 	call    *callExpr
 	alias   string
 	columns []string
+	// ordinality adds a column that counts the rows.
+	ordinality bool
 }
 
 type joinRef struct {

@@ -60,7 +60,9 @@ func (t *translator) plainCall(c *callExpr) error {
 	switch {
 	case c.over != nil:
 		return t.fail(c.at(), stateObjectKind, "OVER specified, but %s is not a window function nor an aggregate function", c.name)
-	case c.star || c.distinct || c.orderBy != nil || c.filter != nil || c.within != nil:
+	case c.within != nil:
+		return t.fail(c.at(), stateUnsupported, "%s WITHIN GROUP is not supported: order the rows and take one by LIMIT and OFFSET", c.name)
+	case c.star || c.distinct || c.orderBy != nil || c.filter != nil:
 		return t.fail(c.at(), stateObjectKind, "DISTINCT, ORDER BY, FILTER or * specified, but %s is not an aggregate function", c.name)
 	}
 	return nil

@@ -13,6 +13,9 @@ func (t *translator) core(c *selectCore, q *query) (*body, error) {
 	}
 	s := t.scope
 	b := &body{at: c.at(), head: "SELECT ", items: []value{}}
+	if err := t.liftRows(c); err != nil {
+		return nil, err
+	}
 	from, err := t.from(c.from)
 	if err != nil {
 		return nil, err
@@ -54,6 +57,7 @@ func (t *translator) core(c *selectCore, q *query) (*body, error) {
 	if err := t.namedWindows(c, b); err != nil {
 		return nil, err
 	}
+	b.one = s.hasAgg && len(c.groupBy) == 0
 	return b, t.finish(c, q, b)
 }
 
@@ -90,6 +94,9 @@ func (t *translator) finish(c *selectCore, q *query, b *body) error {
 
 // items translates the result columns.
 func (t *translator) items(c *selectCore, b *body) error {
+	if len(c.items) == 0 {
+		b.add(noColumns(c.at()), "?column?")
+	}
 	for _, item := range c.items {
 		if ref, ok := item.x.(*columnRef); ok && ref.star {
 			if err := t.star(ref, b); err != nil {

@@ -160,6 +160,18 @@ func (t *translator) numericLiteral(e *literal, v value) (value, error) {
 	return v, nil
 }
 
+// floatLiteral is a number that is cast to a float, which may have more digits
+// than numeric keeps.
+func (t *translator) floatLiteral(e *literal, to sqltype.Type) (value, error) {
+	stored, err := to.Input(e.text)
+	if err != nil {
+		return value{}, placed(err, t.text, e.at())
+	}
+	v := value{typ: to, sql: literalOf(stored), notNull: true, name: to.Name(), at: e.at()}
+	v.atom = v.sql[0] != '-'
+	return v, nil
+}
+
 func (t *translator) param(e *param) (value, error) {
 	v := value{typ: sqltype.Unknown, sql: "?" + itoa(e.n), atom: true, leaf: e, name: "?column?", at: e.at()}
 	for len(t.params) < e.n {
@@ -182,6 +194,9 @@ func (t *translator) cast(e *castExpr) (value, error) {
 		v := atomOf(e.to.typ, "'[]'")
 		v.name, v.notNull, v.at = "array", true, e.at()
 		return v, nil
+	}
+	if number, ok := e.x.(*literal); ok && isFloat(e.to.typ) && (number.kind == litInteger || number.kind == litDecimal) {
+		return t.floatLiteral(number, e.to.typ)
 	}
 	v, err := t.expr(e.x)
 	if err != nil {

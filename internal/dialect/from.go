@@ -160,10 +160,28 @@ func (t *translator) callRef(f *callRef) (string, []*relation, error) {
 			r.cols[0].name = "value" // the name of its result, whatever its alias
 		}
 	}
+	if f.ordinality {
+		r.scalar = false
+		sql.text = countRows(r, sql)
+	}
 	if err := t.rename(r, f.columns, f.at()); err != nil {
 		return "", nil, err
 	}
 	return sql.text + " AS " + quoteName(name), []*relation{r}, t.addRelation(r, f.at())
+}
+
+// countRows adds the column of WITH ORDINALITY. Elements of an array know
+// their place; other rows are counted, which a subquery does.
+func countRows(r *relation, source rowSource) string {
+	c := relColumn{name: "ordinality", sql: "ordinality", typ: sqltype.Int8, rel: r}
+	text := source.text
+	if strings.HasPrefix(text, "json_each(") {
+		c.sql, c.counted = "key", true
+	} else {
+		text = "(SELECT *, row_number() OVER () AS ordinality FROM " + text + ")"
+	}
+	r.cols = append(r.cols, c)
+	return text
 }
 
 // join translates a join.
@@ -314,12 +332,11 @@ func (t *translator) subquery(e *subquery) (value, error) {
 	if e.kind == "array" {
 		return t.arrayQuery(e, b)
 	}
-	return value{typ: b.cols[0].typ, sql: "pg_single", name: b.cols[0].name, at: e.at()}.withQuery(b.render(t)), nil
-}
-
-func (v value) withQuery(text string) value {
-	v.sql, v.atom = "("+text+")", true
-	return v
+	text := b.render(t)
+	if !b.one && !t.oneRow(e.q) {
+		text = t.only(text)
+	}
+	return value{typ: b.cols[0].typ, sql: "(" + text + ")", atom: true, name: b.cols[0].name, at: e.at()}, nil
 }
 
 // arrayQuery translates ARRAY(SELECT …).

@@ -185,10 +185,12 @@ func (p *parser) callRef(at pos) (fromItem, error) {
 	if !ok {
 		return nil, p.unsupported(int(at), "this expression cannot stand in FROM")
 	}
-	if t := p.peek(); t.is("with") && p.ahead(1).is("ordinality") {
-		return nil, p.unsupported(t.start, "WITH ORDINALITY is not supported: use row_number() OVER ()")
-	}
 	r := &callRef{pos: at, call: c}
+	if p.peek().is("with") && p.ahead(1).is("ordinality") {
+		p.next()
+		p.next()
+		r.ordinality = true
+	}
 	r.alias, r.columns, err = p.alias()
 	return r, err
 }

@@ -131,7 +131,10 @@ func (t *translator) unnest(c *callExpr, args []value) (rowSource, sqltype.Type,
 	}
 	if len(args) == 1 {
 		elem := elementOf(args[0].typ)
-		if elem.OID == sqltype.Bytea.OID || isVector(args[0].typ) {
+		if isVector(args[0].typ) {
+			return rowSource{text: "json_each(" + jsonOf(args[0]) + ")"}, elem, nil
+		}
+		if elem.OID == sqltype.Bytea.OID {
 			return rowSource{text: "(SELECT " + fromElement("value", elem) + " AS value FROM json_each(" + jsonOf(args[0]) + "))"}, elem, nil
 		}
 		return rowSource{text: "json_each(" + args[0].sql + ")"}, elem, nil

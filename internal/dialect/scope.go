@@ -34,6 +34,9 @@ type relColumn struct {
 	// merged says that USING has made it one with a column to its left.
 	merged bool
 	rel    *relation
+	// counted says that it is one more than the SQLite column: a count of rows
+	// from 1.
+	counted bool
 }
 
 // reference is a use of a column outside of aggregates.
@@ -268,6 +271,9 @@ func (t *translator) columnValue(s *scope, col *relColumn, at int) value {
 	sql := quoteName(col.sql)
 	if !s.bare && !(s.merged[col.name] == col) && col.rel.sql != "" {
 		sql = quoteName(col.rel.sql) + "." + sql
+	}
+	if col.counted {
+		sql = "(" + sql + " + 1)"
 	}
 	return value{typ: col.typ, sql: sql, atom: true, notNull: col.notNull && !col.rel.nullable, column: col, name: col.name, at: at}
 }

@@ -20,6 +20,9 @@ func (t *translator) selectStatement(p *parser) (*Statement, error) {
 // topQuery translates a query whose rows go to the client.
 func (t *translator) topQuery(q *query) (*body, error) {
 	t.scope = &scope{}
+	if c, ok := q.body.(*selectCore); ok && len(c.items) == 0 {
+		return nil, t.fail(c.at(), stateUnsupported, "a SELECT without result columns is not supported outside of EXISTS: name one")
+	}
 	b, err := t.query(q)
 	if err != nil {
 		return nil, err

@@ -262,7 +262,7 @@ func callBuild(t *translator, c *callExpr) (value, error) {
 		}
 		texts[i] = v.sql
 	}
-	name, typ := "pg_"+strings.Replace(c.name, "_build_", "_", 1), sqltype.JSON
+	name, typ := "pg_"+c.name, sqltype.JSON
 	if strings.HasPrefix(c.name, "jsonb") {
 		typ = sqltype.JSONB
 	}

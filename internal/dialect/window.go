@@ -27,7 +27,7 @@ func (t *translator) windowCall(c *callExpr, rule windowRule) (value, error) {
 	case c.within != nil:
 		return value{}, t.fail(c.at(), stateUnsupported, "%s WITHIN GROUP is not supported", c.name)
 	case c.over == nil:
-		return value{}, t.fail(c.at(), stateWindowing, "window function %s requires an OVER clause", c.name)
+		return value{}, t.fail(c.at(), stateObjectKind, "window function %s requires an OVER clause", c.name)
 	case c.distinct || c.orderBy != nil || c.filter != nil || c.star:
 		return value{}, t.fail(c.at(), stateUnsupported, "DISTINCT, ORDER BY and FILTER are not supported for window function %s", c.name)
 	}

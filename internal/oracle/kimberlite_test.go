@@ -6,16 +6,14 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"kimberlite/internal/testbed"
 )
 
 // TestKimberliteAnswersAsPostgreSQL is the suite.
 func TestKimberliteAnswersAsPostgreSQL(t *testing.T) {
-	server := testbed.StartKimberlite(t)
+	server := openDoor(t)
 	for i, s := range readScripts(t) {
 		t.Run(s.name(), func(t *testing.T) {
-			conn := openKimberlite(t, server, i+1, s.name())
+			conn := openKimberlite(t, server, uint64(i+1), s.name())
 			for _, c := range s.cases {
 				if conn.IsClosed() {
 					t.Fatalf("%s:%d: the connection is gone", s.path, c.line)
@@ -49,18 +47,9 @@ func (c *testCase) judge(t *testing.T, s *script, got []string) {
 }
 
 // openKimberlite makes a tenant and connects to it as its owner.
-func openKimberlite(t *testing.T, server *testbed.Kimberlite, id int, name string) *pgconn.PgConn {
+func openKimberlite(t *testing.T, d *door, id uint64, name string) *pgconn.PgConn {
 	t.Helper()
-	server.CreateTenant(t, id, name)
-	secret := server.CreateCredential(t, id, "app", "owner")
-	var url strings.Builder
-	for _, v := range server.Env(t, "app", name, secret) {
-		key, value, _ := strings.Cut(v, "=")
-		word := map[string]string{
-			"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password", "PGDATABASE": "dbname",
-			"PGSSLMODE": "sslmode", "PGSSLROOTCERT": "sslrootcert",
-		}[key]
-		url.WriteString(word + "='" + value + "' ")
-	}
-	return connect(t, url.String())
+	env := d.tenant(t, id, name)
+	return connect(t, "host="+env["PGHOST"]+" port="+env["PGPORT"]+" user="+env["PGUSER"]+" password="+env["PGPASSWORD"]+
+		" dbname="+env["PGDATABASE"]+" sslmode=disable")
 }

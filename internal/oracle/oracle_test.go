@@ -3,7 +3,6 @@ package oracle_test
 import (
 	"context"
 	"flag"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -19,13 +18,6 @@ var update = flag.Bool("update", false, "record PostgreSQL's answers and write d
 
 // leastStatements is how many the suite has at the least.
 const leastStatements = 300
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	status := m.Run()
-	testbed.RemoveBinary()
-	os.Exit(status)
-}
 
 // TestPostgreSQLAnswersAsRecorded keeps the recordings honest.
 func TestPostgreSQLAnswersAsRecorded(t *testing.T) {

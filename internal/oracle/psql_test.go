@@ -59,9 +59,10 @@ func TestPsqlDescribesAsWithPostgreSQL(t *testing.T) {
 	if _, err := exec.LookPath("psql"); err != nil {
 		t.Fatal("no psql here: install Debian's postgresql-client-15, as scripts/test.sh does")
 	}
-	server := testbed.StartKimberlite(t)
-	server.CreateTenant(t, 1, "psqltenant")
-	ours := server.Env(t, "app", "psqltenant", server.CreateCredential(t, 1, "app", "owner"))
+	var ours []string
+	for k, v := range openDoor(t).tenant(t, 1, "psqltenant") {
+		ours = append(ours, k+"="+v)
+	}
 	if out, err := psql(t, ours, "-c", clinic); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

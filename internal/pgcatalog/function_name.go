@@ -47,13 +47,13 @@ func nameFunctions() []Function {
 			s, ok := asText(args[0])
 			return quoteLiteral(s), ok
 		}, 1),
-		text("pg_encoding_to_char", func(_ *Env, args []any) (string, bool) {
-			if n, ok := asInt(args[0]); ok && n == utf8 {
-				return "UTF8", true
-			}
-			return "", true
-		}, 1),
 		[]Function{
+			{"pg_encoding_to_char", 1, sqltype.Name, strict(func(_ *Env, args []any) (any, error) {
+				if n, ok := asInt(args[0]); ok && n == utf8 {
+					return "UTF8", nil
+				}
+				return "", nil
+			})},
 			{"quote_nullable", 1, sqltype.Text, func(_ *Env, args []any) (any, error) {
 				if s, ok := asText(args[0]); ok {
 					return quoteLiteral(s), nil

@@ -64,7 +64,7 @@ var functions = sync.OnceValue(func() []Function {
 	for _, list := range [][]Function{
 		castFunctions(), numberFunctions(), numericFunctions(), mathFunctions(), textFunctions(), codingFunctions(),
 		patternFunctions(), timeFunctions(), clockFunctions(), intervalFunctions(), timeTextFunctions(),
-		arrayFunctions(), jsonFunctions(), jsonChangeFunctions(), otherFunctions(),
+		arrayFunctions(), jsonFunctions(), jsonChangeFunctions(), jsonBuildFunctions(), otherFunctions(),
 	} {
 		all = append(all, list...)
 	}
