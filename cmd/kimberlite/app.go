@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,8 +48,10 @@ const rootLong = `Kimberlite is a compliance-first, multi-tenant database: every
 own hash-chained log, its own tables, its own keys and its own quotas.
 
 The verbs act on a data directory, which --data or ` + envData + ` names and
-which one process at a time may use. A tenant is named by its id or its name;
-digits alone are an id.
+which one process at a time may use, or on a running node, which --server or
+` + envServer + ` names, with the secret of a credential in --token or ` + envToken + `;
+told neither, on the node that context use chose. A tenant is named by its id or
+its name; digits alone are an id.
 
 With --json, ids, offsets, sizes in bytes and counts are numbers, times are
 RFC 3339 in UTC, hashes and keys are hexadecimal, and null is no limit.
@@ -164,8 +165,9 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// errServer is for verbs that act on a directory alone.
 func errServer() error {
-	return fault.New("", fault.Unsupported, "--server and %s are not there yet: use --data DIR, on a directory that no other process has open", envServer)
+	return fault.New("", fault.Unsupported, "this verb acts on a data directory alone: leave --server out")
 }
 
 // flagOrEnv returns a flag's value, or that of the variable beside it.
@@ -174,18 +176,6 @@ func (a *app) flagOrEnv(flag, name string) string {
 		return flag
 	}
 	return a.env(name)
-}
-
-// dataDir returns the data directory that was named.
-func (a *app) dataDir() (string, error) {
-	t, err := a.target()
-	if err != nil {
-		return "", err
-	}
-	if t.server != "" {
-		return "", errServer()
-	}
-	return t.data, nil
 }
 
 func (a *app) options(mustExist bool) kimberlite.Options {
@@ -201,48 +191,6 @@ func (a *app) logger() *slog.Logger {
 		return nil
 	}
 	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// withDB opens the data directory for fn and closes it whatever happens.
-func (a *app) withDB(ctx context.Context, mustExist bool, fn func(db *kimberlite.DB) error) error {
-	dir, err := a.dataDir()
-	if err != nil {
-		return err
-	}
-	db, err := kimberlite.OpenContext(ctx, dir, a.options(mustExist))
-	if err != nil {
-		return err
-	}
-	err = fn(db)
-	return errors.Join(err, db.Close())
-}
-
-// withTenant opens the data directory, which must exist, and finds a tenant
-// in it by id or name.
-func (a *app) withTenant(ctx context.Context, ref string, fn func(db *kimberlite.DB, t *kimberlite.Tenant) error) error {
-	if ref == "" {
-		return fault.New("", fault.Invalid, "no tenant was named: give its id or its name")
-	}
-	return a.withDB(ctx, true, func(db *kimberlite.DB) error {
-		t, err := findTenant(db, ref)
-		if err != nil {
-			return err
-		}
-		return fn(db, t)
-	})
-}
-
-// findTenant looks a tenant up by its id, or by its name. Digits alone are
-// always an id, so that nobody's name can stand in for another's id.
-func findTenant(db *kimberlite.DB, ref string) (*kimberlite.Tenant, error) {
-	if strings.Trim(ref, "0123456789") != "" {
-		return db.TenantByName(ref)
-	}
-	id, err := kimberlite.ParseTenantID(ref)
-	if err != nil {
-		return nil, err
-	}
-	return db.Tenant(id)
 }
 
 // tenantFlag adds the flag --tenant, which must be given.

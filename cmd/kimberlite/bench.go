@@ -78,7 +78,7 @@ func (f *benchFlags) validate(duration time.Duration) error {
 // newDirectory returns a directory for a run that makes its own data: the one
 // named, which must be new or empty, or a temporary one, which remove removes.
 func (a *app) newDirectory() (dir string, remove func() error, err error) {
-	if a.env(envServer) != "" {
+	if a.global.server != "" {
 		return "", nil, errServer()
 	}
 	keep := func() error { return nil }

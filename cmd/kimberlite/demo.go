@@ -25,7 +25,7 @@ for a look around; the directory must be new.`,
 		Args:    exactly(),
 	}
 	return a.verb(c, func(ctx context.Context, _ []string) error {
-		if a.env(envServer) != "" {
+		if a.global.server != "" {
 			return errServer()
 		}
 		dir := a.flagOrEnv(a.global.data, envData)

@@ -29,6 +29,9 @@ named by file and byte offset, with exit status 7.`,
 		Args: exactly("PATH"),
 	}
 	return a.verb(c, func(ctx context.Context, args []string) error {
+		if a.global.server != "" {
+			return errServer()
+		}
 		report, err := a.verifyPath(ctx, args[0])
 		if err != nil {
 			return err
