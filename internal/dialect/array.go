@@ -59,8 +59,10 @@ func (t *translator) arrayOf(v value, elem sqltype.Type) (value, error) {
 // jsonElement is an element of an array as JSON has it.
 func jsonElement(sql string, elem sqltype.Type) string {
 	switch elem.OID {
-	case sqltype.Bytea.OID, sqltype.Bool.OID:
+	case sqltype.Bytea.OID:
 		return "pg_array_element(" + sql + ", " + itoa(int(elem.OID)) + ")"
+	case sqltype.Bool.OID:
+		return "json(pg_array_element(" + sql + ", " + itoa(int(elem.OID)) + "))"
 	}
 	return sql
 }

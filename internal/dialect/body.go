@@ -23,7 +23,9 @@ type body struct {
 	wrap func(inner string) string
 	// offset is how many columns at the end are not results.
 	extra []string
-	at    int
+	// one says that it is an aggregate of all rows: one row.
+	one bool
+	at  int
 }
 
 // bodyColumn is a result column.

@@ -11,6 +11,7 @@ import (
 
 var aggregates = sync.OnceValue(func() []Aggregate {
 	list := []Aggregate{
+		{"pg_single", 1, func() Accumulator { return &single{} }},
 		{"pg_numeric_sum", 1, func() Accumulator { return &numericSum{} }},
 		{"pg_numeric_avg", 1, func() Accumulator { return &numericSum{average: true} }},
 		{"pg_interval_sum", 1, func() Accumulator { return &spanSum{} }},
