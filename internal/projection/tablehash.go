@@ -111,7 +111,7 @@ func (h *contentHash) lengths(c *conn, meta []byte) error {
 
 func (h *contentHash) table(c *conn, name string) error {
 	h.bytes('t', []byte(name))
-	query := ""
+	var query string
 	switch {
 	case name == "_kimberlite_meta":
 		return nil // see lengths
