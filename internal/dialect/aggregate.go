@@ -386,20 +386,6 @@ func aggregateTwo(t *translator, c *callExpr, args []value) (aggregateCall, erro
 	return aggregateCall{}, t.fail(c.at(), stateUnsupported, "%s is not supported: compute it from sum() and count()", c.name)
 }
 
-func aggregatePercentile(t *translator, c *callExpr, args []value) (aggregateCall, error) {
-	if c.within == nil || len(args) != 2 || len(c.within) != 1 || c.within[0].desc {
-		return aggregateCall{}, t.fail(c.at(), stateUnsupported, "this form of %s is not supported: use WITHIN GROUP (ORDER BY column)", c.name)
-	}
-	p, err := t.convert(args[0], sqltype.Float8, implicit, "")
-	if err != nil {
-		return aggregateCall{}, err
-	}
-	if !isNumber(args[1].typ) {
-		return aggregateCall{}, t.fail(c.at(), stateUnsupported, "%s of type %s is not supported", c.name, base(args[1].typ).SQL())
-	}
-	typ := sqltype.Float8
-	if c.name == "percentile_disc" {
-		typ = base(args[1].typ)
-	}
-	return aggregateCall{name: c.name, args: []string{args[1].sql, p.sql}, typ: typ}, nil
+func aggregatePercentile(t *translator, c *callExpr, _ []value) (aggregateCall, error) {
+	return aggregateCall{}, t.fail(c.at(), stateUnsupported, "%s is not supported: order the rows and take one by LIMIT and OFFSET", c.name)
 }

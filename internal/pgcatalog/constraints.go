@@ -36,7 +36,7 @@ func rowsConstraint(e *Env, t *Table) [][]any {
 				pairs = append(pairs, "confrelid", k.target.OID, "confkey", intArray(k.refers))
 			}
 		case 'c':
-			pairs = append(pairs, "conbin", stripParens(k.check))
+			pairs = append(pairs, "conbin", clientText(k.check))
 		}
 		row := t.row(pairs...)
 		if k.kind != 'f' {
@@ -63,9 +63,9 @@ func constraintText(k *constraint, pretty bool) string {
 		return "UNIQUE (" + quoteIdents(k.index.Columns) + ")"
 	case 'c':
 		if pretty {
-			return "CHECK (" + stripParens(k.check) + ")"
+			return "CHECK (" + clientText(k.check) + ")"
 		}
-		return "CHECK ((" + stripParens(k.check) + "))"
+		return "CHECK ((" + clientText(k.check) + "))"
 	}
 	f := k.foreign
 	refers := f.RefColumns
@@ -105,7 +105,7 @@ func indexText(t *schema.Table, x *schema.Index, pretty bool) string {
 		}
 	}
 	text += ")"
-	if w := stripParens(x.Where); w != "" {
+	if w := clientText(x.Where); w != "" {
 		if !pretty && len(tokens(w)) > 1 {
 			w = "(" + w + ")"
 		}
@@ -136,7 +136,7 @@ func indexColumn(x *schema.Index, parts []keyPart, i int) string {
 	if i >= len(parts) {
 		return ""
 	}
-	text := stripParens(parts[i].text)
+	text := clientText(parts[i].text)
 	if isCall(text) {
 		return text
 	}
@@ -163,10 +163,21 @@ func viewText(t *schema.Table) (string, bool) {
 		k, n := firstToken(t.SQL[at:])
 		at += n
 		if k.kind == tokenWord && strings.EqualFold(k.text, "as") {
-			return " " + strings.TrimSuffix(strings.TrimSpace(t.SQL[at:]), ";") + ";", true
+			return " " + clientText(strings.TrimSuffix(withoutComment(t.SQL[at:]), ";")) + ";", true
 		}
 	}
 	return "", false
+}
+
+// withoutComment takes the dialect's note of a view's types off its query.
+func withoutComment(query string) string {
+	query = strings.TrimSpace(query)
+	if rest, ok := strings.CutPrefix(query, "/*"); ok {
+		if _, after, ok := strings.Cut(rest, "*/"); ok {
+			return strings.TrimSpace(after)
+		}
+	}
+	return query
 }
 
 func rowsTrigger(e *Env, t *Table) [][]any {

@@ -69,7 +69,7 @@ func rowsCheckConstraints(e *Env, t *Table) [][]any {
 	var rows [][]any
 	for _, k := range e.catalog().constraints {
 		if k.kind == 'c' {
-			rows = append(rows, t.row(append(constraintName(e, k.name), "check_clause", "("+stripParens(k.check)+")")...))
+			rows = append(rows, t.row(append(constraintName(e, k.name), "check_clause", "("+clientText(k.check)+")")...))
 		}
 	}
 	for _, n := range notNulls(e) {

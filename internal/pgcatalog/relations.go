@@ -204,7 +204,7 @@ func rowsIndex(e *Env, t *Table) [][]any {
 			"indisunique", x.Unique || x.Primary, "indisprimary", x.Primary, "indimmediate", true, "indisvalid", true,
 			"indisready", true, "indislive", true, "indkey", vector(columns), "indcollation", vector(collations),
 			"indclass", vector(classes), "indoption", vector(options),
-			"indexprs", optional(strings.Join(indexExpressions(x), ", ")), "indpred", optional(stripParens(x.Where))))
+			"indexprs", optional(strings.Join(indexExpressions(x), ", ")), "indpred", optional(clientText(x.Where))))
 	}
 	return rows
 }
@@ -240,7 +240,7 @@ func indexExpressions(x *schema.Index) []string {
 	parts := keyParts(x)
 	for i, name := range x.Columns {
 		if name == "" && i < len(parts) {
-			list = append(list, parts[i].text)
+			list = append(list, clientText(parts[i].text))
 		}
 	}
 	return list

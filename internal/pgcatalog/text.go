@@ -220,7 +220,7 @@ func defaultText(c *schema.Column) string {
 // expressionText writes a default in PostgreSQL's way: a literal with its
 // type, a truth value as a word.
 func expressionText(text string, t sqltype.Type) string {
-	text = stripParens(text)
+	text = clientText(text)
 	list := tokens(text)
 	kind := t
 	kind.Mod = -1
@@ -232,7 +232,7 @@ func expressionText(text string, t sqltype.Type) string {
 	case t.OID == sqltype.Bool.OID && (text == "0" || strings.EqualFold(text, "false")):
 		return "false"
 	case len(list) == 1 && list[0].kind == tokenLiteral:
-		return text + "::" + formatPlain(kind)
+		return shownLiteral(text, t) + "::" + formatPlain(kind)
 	case len(list) == 2 && list[0].text == "-" && list[1].kind == tokenNumber:
 		if strings.Contains(list[1].text, ".") {
 			return "'" + text + "'::numeric"
