@@ -46,15 +46,16 @@ No credential is needed.`,
 		if err != nil {
 			return badFlag("--wait", err)
 		}
-		url, client, err := a.healthTarget(file)
-		if err != nil {
-			return err
-		}
 		ctx, cancel := context.WithTimeout(ctx, patience+healthTimeout)
 		defer cancel()
 		deadline := time.Now().Add(patience)
+		var url string
 		for {
-			err = askHealth(ctx, client, url)
+			var client *http.Client
+			// Each time anew: a server that starts may be making its certificate.
+			if url, client, err = a.healthTarget(file); err == nil {
+				err = askHealth(ctx, client, url)
+			}
 			if err == nil || time.Now().After(deadline) {
 				break
 			}

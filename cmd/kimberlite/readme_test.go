@@ -51,6 +51,7 @@ func TestTheReadmesTourWorksAsPrinted(t *testing.T) {
 	if err := os.Symlink(binary, filepath.Join(p.dir, "kimberlite")); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.endServers)
 	ran := map[string]int{}
 	for i, b := range all {
 		var o outcome
@@ -77,6 +78,20 @@ func TestTheReadmesTourWorksAsPrinted(t *testing.T) {
 	}
 	if ran["sh"] < 5 || ran["go"] < 2 {
 		t.Fatalf("ran %v: the test does not find the tour", ran)
+	}
+}
+
+// endServers ends a server that a failed tour has left running: the file LOCK
+// of a data directory holds its process id.
+func (p *place) endServers() {
+	locks, err := filepath.Glob(filepath.Join(p.dir, "*", "LOCK"))
+	if err != nil {
+		p.t.Fatal(err) // the pattern is wrong
+	}
+	for _, lock := range locks {
+		if o := p.shell("kill $(cat '" + lock + "') 2>&1"); o.status == 0 {
+			p.t.Log("the tour left a server running")
+		}
 	}
 }
 
