@@ -38,7 +38,7 @@ type door struct {
 	secret   string // of owner "app" of tenant 1
 	reader   string // of reader "look" of tenant 1
 	other    string // of owner "app" of tenant 2
-	certPEM  []byte
+	certDER  []byte
 	observed *counter
 }
 
@@ -48,8 +48,8 @@ func openDoor(tb testing.TB, change func(*Config, *node.Config)) *door {
 	ctx := tb.Context()
 	nc := node.Config{Dir: filepath.Join(tb.TempDir(), "data"), ReserveBytes: -1}
 	d := &door{observed: &counter{}}
-	cert, roots, pemBytes := selfSigned(tb)
-	d.roots, d.certPEM = roots, pemBytes
+	cert, roots, der := selfSigned(tb)
+	d.roots, d.certDER = roots, der
 	c := Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, Observer: d.observed, Version: "test"}
 	if os.Getenv("PGWIRE_LOG") != "" {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -171,13 +171,17 @@ func TestAPipelineIsAtomicUpToSync(t *testing.T) {
 }
 
 func TestWhoVanishesInATransactionLeavesNothing(t *testing.T) {
-	d, conn := withTable(t, nil)
+	// Nothing else would end the transaction.
+	d, conn := withTable(t, func(_ *Config, n *node.Config) { n.TransactionIdle = time.Hour })
 	c := d.loggedIn(t)
 	c.send(&pgproto3.Query{String: "BEGIN; INSERT INTO t VALUES (1, 'a'); SELECT pg_advisory_lock(7)"})
 	c.want("CCTDCZT")
 	check(t, c.conn.Close())
 	must(t, conn, "SELECT pg_advisory_lock(7)") // waits for it to be let go
-	must(t, conn, "INSERT INTO t VALUES (1, 'b')")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := conn.Exec(ctx, "INSERT INTO t VALUES (1, 'b')")
+	check(t, err)
 	if got := oneValue(t, conn, "SELECT name FROM t"); got != "b" {
 		t.Fatalf("what is left is %q", got)
 	}
