@@ -97,6 +97,7 @@ var ofServer = []struct {
 }{
 	{regexp.MustCompile(`("log_records":|"records":|"head_records":|"log_offset":) ?\d+`), "${1}<n>"},
 	{regexp.MustCompile(`\b\d+ records`), "<n> records"},
+	{regexp.MustCompile(`retry in 1s`), "retry in <n>ms"},
 	{regexp.MustCompile(`<size> \(<n> bytes\)`), "<size>"},
 }
 
