@@ -22,9 +22,9 @@ func (t *translator) arithmetic(at int, op string, x, y value) (value, error) {
 	case x.unknown() && y.unknown():
 		return value{}, t.fail(at, stateAmbiguousCall, "operator is not unique: unknown %s unknown: cast one side", op)
 	case x.unknown():
-		x, err = t.resolve(x, t.besideNumber(op, y.typ))
+		x, err = t.resolve(x, base(y.typ))
 	case y.unknown():
-		y, err = t.resolve(y, t.besideNumber(op, x.typ))
+		y, err = t.resolve(y, base(x.typ))
 	}
 	if err != nil {
 		return x, err
@@ -55,11 +55,6 @@ func (t *translator) arithmetic(at int, op string, x, y value) (value, error) {
 		return value{typ: wide, sql: x.operand() + " " + op + " " + y.sql, notNull: notNull}, nil
 	}
 	return value{typ: base(wide), sql: "pg_" + base(wide).Name() + "_" + operationNames[op] + "(" + x.sql + ", " + y.sql + ")", atom: true, notNull: notNull}, nil
-}
-
-// besideNumber is the type of an unknown value beside one of a type.
-func (t *translator) besideNumber(op string, beside sqltype.Type) sqltype.Type {
-	return base(beside)
 }
 
 // smallLiteral reports whether a text is a positive integer, by which a

@@ -132,7 +132,6 @@ type (
 	subscript struct {
 		pos
 		x, index expr
-		slice    bool
 	}
 	// defaultExpr is DEFAULT in the place of a value.
 	defaultExpr struct{ pos }
@@ -179,7 +178,6 @@ type query struct {
 	body          queryBody
 	orderBy       []sortKey
 	limit, offset expr
-	withTies      bool
 	locking       bool
 }
 

@@ -170,7 +170,7 @@ func (f *function) score(args []value) (int, bool) {
 		p := f.param(i)
 		switch {
 		case p.any:
-			total += 1
+			total++
 		case a.open():
 		case a.unknown():
 			if isString(p.typ) {

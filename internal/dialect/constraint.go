@@ -221,7 +221,7 @@ func (t *translator) references(p *parser, columns []string, at int, noted *[]fo
 // action reads what a foreign key does.
 func (p *parser) action() (string, error) {
 	at := p.peek().start
-	action := ""
+	var action string
 	switch {
 	case p.words("no", "action"):
 		return "NO ACTION", nil
@@ -265,33 +265,7 @@ func (t *translator) tableConstraint(p *parser, d *tableDef) (func() error, erro
 	}
 	switch {
 	case p.words("primary", "key"), p.word("unique"):
-		unique := p.tokens[p.at-1].is("unique")
-		if n := p.peek(); n.is("using") || n.is("nulls") {
-			return nil, p.unsupported(n.start, "UNIQUE %s is not supported here", strings.ToUpper(n.value))
-		}
-		columns, err := p.names()
-		if err != nil {
-			return nil, err
-		}
-		if err := p.indexParameters(); err != nil {
-			return nil, err
-		}
-		return func() error {
-			for _, c := range columns {
-				if d.column(c) == nil {
-					return t.fail(at, stateNoColumn, "column %q named in key does not exist", c)
-				}
-			}
-			if unique {
-				add("key", strings.Join(columns, "_"), "UNIQUE ("+quoteNames(columns)+")")
-				return nil
-			}
-			if d.primary != nil {
-				return t.fail(at, stateBadDefinition, "multiple primary keys for table %q are not allowed", d.name)
-			}
-			d.primary, d.primaryName = columns, name
-			return nil
-		}, nil
+		return t.keyConstraint(p, d, at, name, add)
 	case p.word("check"):
 		x, err := p.inParentheses()
 		if err != nil {
@@ -306,31 +280,67 @@ func (t *translator) tableConstraint(p *parser, d *tableDef) (func() error, erro
 			return err
 		}, nil
 	case p.words("foreign", "key"):
-		columns, err := p.names()
-		if err != nil {
-			return nil, err
-		}
-		if err := p.expect("references"); err != nil {
-			return nil, err
-		}
-		text, err := t.references(p, columns, at, &d.references)
-		if err != nil {
-			return nil, err
-		}
-		return func() error {
-			for _, c := range columns {
-				if d.column(c) == nil && d.rel.column(c) == nil {
-					return t.fail(at, stateNoColumn, "column %q referenced in foreign key constraint does not exist", c)
-				}
-			}
-			add("fkey", strings.Join(columns, "_"), "FOREIGN KEY ("+quoteNames(columns)+") "+text)
-			return nil
-		}, nil
+		return t.foreignConstraint(p, d, at, add)
 	}
 	if n := p.peek(); n.is("exclude") {
 		return nil, p.unsupported(n.start, "EXCLUDE constraints are not supported")
 	}
 	return nil, p.unexpected()
+}
+
+// keyConstraint reads what stands after PRIMARY KEY or UNIQUE.
+func (t *translator) keyConstraint(p *parser, d *tableDef, at int, name string, add func(kind, columns, text string)) (func() error, error) {
+	unique := p.tokens[p.at-1].is("unique")
+	if n := p.peek(); n.is("using") || n.is("nulls") {
+		return nil, p.unsupported(n.start, "UNIQUE %s is not supported here", strings.ToUpper(n.value))
+	}
+	columns, err := p.names()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.indexParameters(); err != nil {
+		return nil, err
+	}
+	return func() error {
+		for _, c := range columns {
+			if d.column(c) == nil {
+				return t.fail(at, stateNoColumn, "column %q named in key does not exist", c)
+			}
+		}
+		if unique {
+			add("key", strings.Join(columns, "_"), "UNIQUE ("+quoteNames(columns)+")")
+			return nil
+		}
+		if d.primary != nil {
+			return t.fail(at, stateBadDefinition, "multiple primary keys for table %q are not allowed", d.name)
+		}
+		d.primary, d.primaryName = columns, name
+		return nil
+	}, nil
+}
+
+// foreignConstraint reads what stands after FOREIGN KEY.
+func (t *translator) foreignConstraint(p *parser, d *tableDef, at int, add func(kind, columns, text string)) (func() error, error) {
+	columns, err := p.names()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.expect("references"); err != nil {
+		return nil, err
+	}
+	text, err := t.references(p, columns, at, &d.references)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		for _, c := range columns {
+			if d.column(c) == nil && d.rel.column(c) == nil {
+				return t.fail(at, stateNoColumn, "column %q referenced in foreign key constraint does not exist", c)
+			}
+		}
+		add("fkey", strings.Join(columns, "_"), "FOREIGN KEY ("+quoteNames(columns)+") "+text)
+		return nil
+	}, nil
 }
 
 // sequenceOptions reads START, INCREMENT and the like.

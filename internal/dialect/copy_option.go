@@ -160,7 +160,7 @@ func (t *translator) oldCopyOption(p *parser, o *CopyOptions, given map[string]b
 }
 
 func (t *translator) oldForce(p *parser, o *CopyOptions) error {
-	what := ""
+	var what string
 	switch {
 	case p.word("quote"):
 		what = "force_quote"

@@ -55,7 +55,7 @@ type checkDef struct {
 }
 
 // createTable reads CREATE TABLE.
-func (t *translator) createTable(p *parser, first token) (*Statement, error) {
+func (t *translator) createTable(p *parser) (*Statement, error) {
 	t.noParams = "CREATE TABLE"
 	exists := p.words("if", "not", "exists")
 	at := p.peek().start

@@ -122,10 +122,15 @@ func (t *translator) dropOne(s *Statement, kind, name string, at int) (text stri
 	return "", true, nil
 }
 
-// mayDrop refuses to drop a table that another refers to.
+// mayDrop refuses to drop what a view reads or another table refers to.
 func (t *translator) mayDrop(kind token, names []string) error {
-	if !kind.is("table") || t.env.Schema == nil {
+	if !kind.is("table") && !kind.is("view") || t.env.Schema == nil {
 		return nil
+	}
+	for _, view := range t.env.Schema.Tables {
+		if view.Kind == schema.KindView && !containsFold(names, view.Name) && mentions(view.SQL, names) {
+			return t.fail(kind.start, "2BP01", "cannot drop %s %q because view %q depends on it: drop the view first", kind.value, names[0], view.Name)
+		}
 	}
 	if from, key := t.referrer(names); from != nil {
 		return t.fail(kind.start, "2BP01", "cannot drop table %q because constraint %q on table %q depends on it: drop that table too, or first", key.RefTable, key.Name, from.Name)
@@ -160,14 +165,8 @@ func (t *translator) mayCascade(kind string, names []string, at int) error {
 		if view.Kind != schema.KindView || containsFold(names, view.Name) {
 			continue
 		}
-		tokens, err := lex(view.SQL)
-		if err != nil {
-			continue
-		}
-		for _, n := range tokens {
-			if (n.kind == tokWord || n.kind == tokQuoted) && containsFold(names, n.value) {
-				return t.fail(at, stateUnsupported, "DROP … CASCADE is not supported while something depends on it: view %q may", view.Name)
-			}
+		if mentions(view.SQL, names) {
+			return t.fail(at, stateUnsupported, "DROP … CASCADE is not supported while something depends on it: view %q may", view.Name)
 		}
 	}
 	return nil

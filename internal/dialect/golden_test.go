@@ -54,7 +54,10 @@ func hospital() *schema.Schema {
 		{Name: "id", Declared: "INTEGER", Type: sqltype.Int8, NotNull: true, PrimaryKey: 1, Identity: "d"},
 		{Name: "name", Declared: "TEXT", Type: sqltype.Text}, {Name: "flag", Declared: "BOOLEAN", Type: sqltype.Text},
 	}}
-	return schema.New(7, []*schema.Table{patient, visit, bill, ward, old}, []*schema.Sequence{
+	view := &schema.Table{Name: "ward_names", Kind: schema.KindView, SQL: "CREATE VIEW ward_names (n) AS /* columns: pg_int8 */ SELECT count(ward.name) AS n FROM ward", Columns: []schema.Column{
+		{Name: "n", Declared: "pg_int8", Type: sqltype.Int8, Enforced: true},
+	}}
+	return schema.New(7, []*schema.Table{patient, visit, bill, ward, old, view}, []*schema.Sequence{
 		{Name: "visit_id_seq", Table: "visit", Column: "id", Start: 1, Increment: 1}, {Name: "free_seq", Start: 1, Increment: 1},
 	})
 }

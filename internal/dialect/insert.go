@@ -283,12 +283,10 @@ func (i *insert) write(b *body, named bool) (string, error) {
 	if err := i.identity(b); err != nil {
 		return "", err
 	}
-	if err := i.defaults(b); err != nil {
-		return "", err
-	}
+	i.defaults(b)
 	var s strings.Builder
 	if len(i.cols) == 0 {
-		if b.rows != nil && len(b.rows) > 1 {
+		if len(b.rows) > 1 {
 			return "", t.fail(b.at, stateUnsupported, "several rows of nothing but DEFAULT are not supported: insert them one by one")
 		}
 		s.WriteString(" DEFAULT VALUES")
@@ -388,7 +386,7 @@ func (i *insert) dropColumn(b *body, j int) error {
 }
 
 // defaults puts the columns' defaults in the place of DEFAULT.
-func (i *insert) defaults(b *body) error {
+func (i *insert) defaults(b *body) {
 	for j := len(i.cols) - 1; j >= 0; j-- {
 		all, some := len(b.rows) > 0, false
 		for _, row := range b.rows {
@@ -410,7 +408,6 @@ func (i *insert) defaults(b *body) error {
 			}
 		}
 	}
-	return nil
 }
 
 // defaultText is what a column's default is.

@@ -102,8 +102,8 @@ func (p *parser) named() (expr, error) {
 			return e, err
 		}
 		if typedLiteral[t.value] {
-			if e, err := p.literalOfType(); e != nil || err != nil {
-				return e, err
+			if e := p.literalOfType(); e != nil {
+				return e, nil
 			}
 		}
 		if reserved[t.value] || functionOrType[t.value] && !p.ahead(1).punct("(") && !p.ahead(1).punct(".") {
@@ -140,13 +140,13 @@ func (p *parser) named() (expr, error) {
 }
 
 // literalOfType reads date '2026-01-01'; nil says that it is none.
-func (p *parser) literalOfType() (expr, error) {
+func (p *parser) literalOfType() expr {
 	start := p.at
 	at := p.pos()
 	to, err := p.typeName()
 	if err != nil || p.peek().kind != tokString {
 		p.at = start
-		return nil, nil
+		return nil
 	}
 	s := p.next()
 	if to.typ.Name() == "interval" {
@@ -155,7 +155,7 @@ func (p *parser) literalOfType() (expr, error) {
 			s.value += " " + unit
 		}
 	}
-	return &castExpr{pos: at, x: &literal{pos(s.start), litString, s.value}, to: to, literal: true}, nil
+	return &castExpr{pos: at, x: &literal{pos(s.start), litString, s.value}, to: to, literal: true}
 }
 
 // intervalField reads the unit that may follow interval '1'.

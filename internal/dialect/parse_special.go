@@ -78,8 +78,8 @@ func (p *parser) niladicCall() (expr, error) {
 
 // preciseInterval reads interval(p) '…'.
 func (p *parser) preciseInterval() (expr, error) {
-	if e, err := p.literalOfType(); e != nil || err != nil {
-		return e, err
+	if e := p.literalOfType(); e != nil {
+		return e, nil
 	}
 	return nil, p.unexpected()
 }

@@ -3,6 +3,8 @@ package dialect
 import (
 	"slices"
 	"strings"
+
+	"kimberlite/internal/schema"
 )
 
 // What SQLite's ALTER TABLE cannot do is done by making the table anew: a new
@@ -19,13 +21,15 @@ func (a *alteration) rebuild(at int, parts []string, rest string, from map[strin
 	if other, key := t.referrer([]string{a.table.Name}); other != nil {
 		return t.fail(at, stateUnsupported, "this change of table %q is not supported while constraint %q of table %q refers to it: drop that constraint first", a.table.Name, key.Name, other.Name)
 	}
-	for _, key := range a.table.ForeignKeys {
-		if fold(key.RefTable) == fold(a.table.Name) {
-			return t.fail(at, stateUnsupported, "this change of table %q is not supported while it refers to itself: make a new table", a.table.Name)
-		}
-	}
 	a.rebuilt = true
 	temporary := shorten("pg_new_" + a.table.Name)
+	views := a.views()
+	for _, v := range views {
+		a.add("DROP VIEW " + quoteName(v.Name))
+	}
+	for i := range parts {
+		parts[i] = referring(parts[i], a.table.Name, temporary)
+	}
 	if rest != "" {
 		rest = " " + rest
 	}
@@ -54,7 +58,58 @@ func (a *alteration) rebuild(at int, parts []string, rest string, from map[strin
 	for _, x := range a.table.Triggers {
 		a.add(x.SQL)
 	}
+	for _, v := range views {
+		a.add(v.SQL)
+	}
 	return nil
+}
+
+// views are the views over the table, or over such a view: SQLite renames no
+// table while a view refers to one that is gone.
+func (a *alteration) views() []*schema.Table {
+	var found []*schema.Table
+	names := []string{a.table.Name}
+	for more := true; more; {
+		more = false
+		for _, v := range a.t.env.Schema.Tables {
+			if v.Kind == schema.KindView && !containsFold(names, v.Name) && mentions(v.SQL, names) {
+				names, found, more = append(names, v.Name), append(found, v), true
+			}
+		}
+	}
+	return found
+}
+
+// mentions reports whether a view's text reads one of some tables: a name that
+// stands after FROM, JOIN or a parenthesis, and is not a column's table.
+func mentions(sql string, names []string) bool {
+	tokens, err := lex(sql)
+	if err != nil {
+		return false
+	}
+	for i := 1; i < len(tokens)-1; i++ {
+		before := tokens[i-1]
+		if (before.is("from") || before.is("join") || before.punct("(")) && !tokens[i+1].punct(".") &&
+			(tokens[i].kind == tokWord || tokens[i].kind == tokQuoted) && containsFold(names, tokens[i].value) {
+			return true
+		}
+	}
+	return false
+}
+
+// referring makes the references of a table to itself those of the new one,
+// which become right when it is renamed.
+func referring(part, from, to string) string {
+	tokens, err := lex(part)
+	if err != nil {
+		return part
+	}
+	for i := len(tokens) - 2; i >= 0; i-- {
+		if name := tokens[i+1]; tokens[i].is("references") && fold(name.value) == fold(from) {
+			part = part[:name.start] + quoteName(to) + part[name.end:]
+		}
+	}
+	return part
 }
 
 func definesAny(parts []string, name string) bool {

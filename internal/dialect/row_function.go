@@ -66,8 +66,7 @@ func (t *translator) generateSeries(c *callExpr, args []value) (rowSource, sqlty
 	}
 	to := sqltype.Int4
 	for _, a := range args[:2] {
-		switch {
-		case rankOf(a.typ) > rankOf(to):
+		if rankOf(a.typ) > rankOf(to) {
 			to = base(a.typ)
 		}
 	}
@@ -77,13 +76,13 @@ func (t *translator) generateSeries(c *callExpr, args []value) (rowSource, sqlty
 	if to.OID == sqltype.Numeric.OID || isFloat(to) {
 		return rowSource{}, sqltype.Type{}, t.fail(c.at(), stateUnsupported, "generate_series of %s is not supported: divide one of integers", to.SQL())
 	}
-	texts := make([]string, len(args))
+	texts := make([]string, 0, 3)
 	for i := range args {
 		v, err := t.convert(args[i], to, implicit, "")
 		if err != nil {
 			return rowSource{}, to, err
 		}
-		texts[i] = v.sql
+		texts = append(texts, v.sql)
 	}
 	if len(texts) == 3 {
 		texts[2] = "pg_step(" + texts[2] + ")"

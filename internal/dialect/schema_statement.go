@@ -50,7 +50,7 @@ func (t *translator) create(p *parser) (*Statement, error) {
 	switch {
 	case replace && !first.is("view"):
 	case p.word("table"):
-		return t.createTable(p, first)
+		return t.createTable(p)
 	case p.word("view"):
 		return t.createView(p, replace)
 	case p.words("unique", "index"):
@@ -252,30 +252,9 @@ func (t *translator) createIndex(p *parser, unique bool) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	where := ""
-	for done := false; !done; {
-		switch n := p.peek(); {
-		case p.word("where"):
-			x, err := p.expr()
-			if err != nil {
-				return nil, err
-			}
-			v, err := t.condition(x, "WHERE")
-			if err != nil {
-				return nil, err
-			}
-			where = " WHERE " + v.sql
-		case n.is("with") && p.ahead(1).punct("("):
-			for p.next(); !p.punct(")"); p.next() {
-				if p.peek().kind == tokEnd {
-					return nil, p.unexpected()
-				}
-			}
-		case n.is("include"), n.is("nulls"), n.is("tablespace"):
-			return nil, p.unsupported(n.start, "CREATE INDEX … %s is not supported", strings.ToUpper(n.value))
-		default:
-			done = true
-		}
+	where, err := t.indexOptions(p)
+	if err != nil {
+		return nil, err
 	}
 	if name == "" {
 		name = t.freeIndexName(rel.name + "_" + strings.Join(names, "_") + "_idx")
@@ -294,6 +273,35 @@ func (t *translator) createIndex(p *parser, unique bool) (*Statement, error) {
 	}
 	s.SQL = word + quoteName(name) + " ON " + sql + " (" + keys + ")" + where
 	return s, nil
+}
+
+// indexOptions reads WHERE and what else may follow the keys.
+func (t *translator) indexOptions(p *parser) (string, error) {
+	where := ""
+	for {
+		switch n := p.peek(); {
+		case p.word("where"):
+			x, err := p.expr()
+			if err != nil {
+				return "", err
+			}
+			v, err := t.condition(x, "WHERE")
+			if err != nil {
+				return "", err
+			}
+			where = " WHERE " + v.sql
+		case n.is("with") && p.ahead(1).punct("("):
+			for p.next(); !p.punct(")"); p.next() {
+				if p.peek().kind == tokEnd {
+					return "", p.unexpected()
+				}
+			}
+		case n.is("include"), n.is("nulls"), n.is("tablespace"):
+			return "", p.unsupported(n.start, "CREATE INDEX … %s is not supported", strings.ToUpper(n.value))
+		default:
+			return where, nil
+		}
+	}
 }
 
 // indexKeys reads the keys of an index.

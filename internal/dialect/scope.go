@@ -31,9 +31,7 @@ type relColumn struct {
 	notNull   bool
 	enforced  bool
 	hidden    bool
-	// merged says that USING has made it one with a column to its left.
-	merged bool
-	rel    *relation
+	rel       *relation
 	// counted says that it is one more than the SQLite column: a count of rows
 	// from 1.
 	counted bool
@@ -201,8 +199,8 @@ type commonTable struct {
 	cols      []relColumn
 }
 
-func (c *commonTable) relation(alias string) *relation {
-	r := &relation{name: alias, sql: alias, cols: append([]relColumn(nil), c.cols...)}
+func (table *commonTable) relation(alias string) *relation {
+	r := &relation{name: alias, sql: alias, cols: append([]relColumn(nil), table.cols...)}
 	for i := range r.cols {
 		r.cols[i].rel = r
 	}

@@ -11,8 +11,9 @@ type Kind uint8
 const (
 	// Empty is nothing but white space and comments.
 	Empty Kind = iota
-	// Query reads rows, Insert, Update and Delete change them; SQL has it.
+	// Query reads rows; SQL has it.
 	Query
+	// Insert, Update and Delete change rows.
 	Insert
 	Update
 	Delete

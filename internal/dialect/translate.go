@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"errors"
 	"strconv"
 
 	"kimberlite/internal/fault"
@@ -31,7 +32,8 @@ func (t *translator) fail(at int, state, format string, args ...any) error {
 
 // hinted adds a hint to an error.
 func hinted(err error, hint string) error {
-	if e, ok := err.(*fault.Error); ok {
+	var e *fault.Error
+	if errors.As(err, &e) {
 		return e.WithHint(hint)
 	}
 	return err
