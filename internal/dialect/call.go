@@ -71,8 +71,7 @@ func (t *translator) plainCall(c *callExpr) error {
 // resultName is what PostgreSQL names the result of a function that its
 // grammar has another name for.
 func resultName(name string) string {
-	switch name {
-	case "substring_similar":
+	if name == "substring_similar" {
 		return "substring"
 	}
 	return name

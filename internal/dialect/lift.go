@@ -23,7 +23,7 @@ func (t *translator) liftRows(c *selectCore) error {
 	if len(at) == 0 {
 		return nil
 	}
-	first := c.items[at[0]].x.(*callExpr) //nolint:errcheck,forcetypeassert // it was one above
+	first := c.items[at[0]].x.(*callExpr) //nolint:forcetypeassert // it was one above
 	if len(c.groupBy) > 0 || c.having != nil || c.distinctOn != nil {
 		return t.fail(first.at(), stateUnsupported, "%s in the select list of a grouped query is not supported: put it in FROM", first.name)
 	}
@@ -36,7 +36,7 @@ func (t *translator) liftRows(c *selectCore) error {
 		all := *first
 		all.args = nil
 		for i, n := range at {
-			call := c.items[n].x.(*callExpr) //nolint:errcheck,forcetypeassert // it was one above
+			call := c.items[n].x.(*callExpr) //nolint:forcetypeassert // it was one above
 			if call.name != "unnest" || len(call.args) != 1 {
 				return t.fail(call.at(), stateUnsupported, "several functions that make rows in one select list are not supported: put them in FROM")
 			}
@@ -51,7 +51,7 @@ func (t *translator) liftRows(c *selectCore) error {
 	for i, n := range at {
 		item := &c.items[n]
 		if item.alias == "" {
-			item.alias = item.x.(*callExpr).name //nolint:errcheck,forcetypeassert // it was one above
+			item.alias = item.x.(*callExpr).name //nolint:forcetypeassert // it was one above
 		}
 		item.x = &columnRef{pos: first.pos, parts: []string{ref.alias, names[i]}}
 	}

@@ -8,42 +8,51 @@ import (
 // Kind says what the session has to do with a statement.
 type Kind uint8
 
+// The kinds of statements.
 const (
 	// Empty is nothing but white space and comments.
 	Empty Kind = iota
 	// Query reads rows; SQL has it.
 	Query
-	// Insert, Update and Delete change rows.
+	// Insert adds rows.
 	Insert
+	// Update changes rows.
 	Update
+	// Delete removes rows.
 	Delete
-	// DDL changes the schema: NewSequences are made first, then Before and SQL
-	// run, then DropSequences are dropped.
+	// DDL changes the schema: NewSequences are made first, then Before, SQL
+	// and After run, then DropSequences are dropped.
 	DDL
-	// Begin, Commit and Rollback are of transactions.
+	// Begin begins a transaction.
 	Begin
+	// Commit ends a transaction that takes effect.
 	Commit
+	// Rollback ends a transaction that does not.
 	Rollback
-	// Savepoint, RollbackTo and Release are of the savepoint Name.
+	// Savepoint makes the savepoint Name.
 	Savepoint
+	// RollbackTo goes back to the savepoint Name.
 	RollbackTo
+	// Release forgets the savepoint Name.
 	Release
-	// Set changes settings (field Set), Show reads Show, Reset sets Name back,
-	// "all" for every setting.
+	// Set changes a setting (field Set), or the transaction when Set is nil.
 	Set
+	// Show asks for the setting Show, "all" for every one.
 	Show
+	// Reset sets the setting Name back, "all" for every one.
 	Reset
 	// Discard is DISCARD of what Name says: "all", "plans", "sequences", "temp".
 	Discard
-	// Prepare names a statement (Prepared), Execute runs it with Arguments,
-	// Deallocate forgets Name, "" for all.
+	// Prepare names a statement (Prepared).
 	Prepare
+	// Execute runs a named statement with Arguments.
 	Execute
+	// Deallocate forgets the statement Name, "" for all.
 	Deallocate
 	// Copy moves rows in bulk; see the field Copy.
 	Copy
-	// Explain describes how SQLite runs the statement whose text is SQL with
-	// EXPLAIN QUERY PLAN before it: its last column is the text.
+	// Explain describes how SQLite runs a statement: SQL is EXPLAIN QUERY PLAN,
+	// whose last column is the text.
 	Explain
 	// Nothing is accepted and needs nothing done; Notice says why.
 	Nothing
