@@ -51,6 +51,7 @@ func TestAQueryStringIsAtomic(t *testing.T) {
 func TestAFailedTransactionRefusesAllButItsEnd(t *testing.T) {
 	_, conn := withTable(t, nil)
 	ctx := t.Context()
+	must(t, conn, "SELECT 1", pgx.QueryExecModeSimpleProtocol) // its plan is kept
 	must(t, conn, "BEGIN")
 	must(t, conn, "INSERT INTO t VALUES (1, 'a')")
 	_, err := conn.Exec(ctx, "INSERT INTO t VALUES (1, 'a')")
