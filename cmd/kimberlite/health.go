@@ -87,7 +87,8 @@ func (a *app) healthTarget(file string) (string, *http.Client, error) {
 		}
 		return "http://" + addr + "/readyz", http.DefaultClient, nil
 	}
-	if _, err := parseServer(base); err != nil {
+	at, err := parseServer(base)
+	if err != nil {
 		return "", nil, err
 	}
 	trust := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -102,7 +103,7 @@ func (a *app) healthTarget(file string) (string, *http.Client, error) {
 		}
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, DialContext: (&net.Dialer{Timeout: healthTimeout}).DialContext}}
-	return strings.TrimRight(base, "/") + "/readyz", client, nil
+	return at.JoinPath("readyz").String(), client, nil
 }
 
 // askHealth asks once.

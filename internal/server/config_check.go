@@ -218,7 +218,7 @@ func (c *Config) checkSums() error {
 	case c.PG.StatementTimeout > c.Limits.StatementTimeout:
 		return fault.New("config", fault.Invalid, "pg.statement_timeout = %q is more than limits.statement_timeout = %q, which bounds every statement: raise that",
 			c.PG.StatementTimeout, c.Limits.StatementTimeout)
-	case c.Limits.MaxValueSize > Size(c.PG.MaxMessageSize):
+	case c.Limits.MaxValueSize > c.PG.MaxMessageSize:
 		return fault.New("config", fault.Invalid, "limits.max_value_size = %q does not fit into pg.max_message_size = %q: raise that", c.Limits.MaxValueSize, c.PG.MaxMessageSize)
 	case c.Data.Dir == "":
 		return fault.New("config", fault.Invalid, "data.dir is empty: name the data directory")

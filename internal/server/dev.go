@@ -49,7 +49,7 @@ func NewDev(data string, at Addresses) (*Config, *Dev, error) {
 	c.Data.Dir = data
 	c.PG.Addr, c.RPC.Addr, c.Operator.Addr = at.PG, at.RPC, at.Operator
 	c.PG.TLSCert, c.PG.TLSKey = filepath.Join(dir, devCert), filepath.Join(dir, devKey)
-	c.Server.ShutdownTimeout = c.Server.ShutdownTimeout / 6
+	c.Server.ShutdownTimeout /= 6
 	for _, addr := range []string{at.PG, at.RPC, at.Operator} {
 		if addr != "" && !isLoopback(addr) {
 			return nil, nil, fault.New("dev", fault.Invalid, "%q is not a loopback address: kimberlite dev serves this machine alone, kimberlite serve the network", addr)

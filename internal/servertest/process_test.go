@@ -154,7 +154,7 @@ func (l *lines) next() <-chan struct{} {
 }
 
 // await returns the first match, once there is one.
-func (p *process) await(t *testing.T, l *lines, pattern string) []string {
+func (s *process) await(t *testing.T, l *lines, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	timeout := time.After(patience)
@@ -165,13 +165,13 @@ func (p *process) await(t *testing.T, l *lines, pattern string) []string {
 		}
 		select {
 		case <-changed:
-		case <-p.ended:
+		case <-s.ended:
 			if m := re.FindStringSubmatch(l.String()); m != nil {
 				return m
 			}
-			t.Fatalf("it ended (%v) without saying %q:\n%s", p.err, pattern, p.log.String())
+			t.Fatalf("it ended (%v) without saying %q:\n%s", s.err, pattern, s.log.String())
 		case <-timeout:
-			t.Fatalf("it does not say %q:\n%s", pattern, p.log.String())
+			t.Fatalf("it does not say %q:\n%s", pattern, s.log.String())
 		}
 	}
 }

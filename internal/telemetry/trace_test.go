@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel"
+
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 )
@@ -117,6 +119,7 @@ func TestACollectorThatIsAwayCostsDroppedSpansAndOneLineOfLog(t *testing.T) {
 		http.Error(w, "no", http.StatusForbidden)
 	}))
 	defer refusing.Close()
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Errorf("the failure went elsewhere: %v", err) }))
 	var log bytes.Buffer
 	m := newTelemetry(t, Config{TopTenants: 1, OTLPEndpoint: refusing.URL, SampleRatio: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	d := m.Door("pg")
