@@ -146,7 +146,11 @@ func asked(ctx context.Context, db *sql.DB, query string, args ...any) (string, 
 func (w *attackWorld) driverStatements() {
 	denied := kinds(kimberlite.Denied)
 	target := filepath.Join(w.dir, "shards/1/tenants/1/projection.db")
-	for _, a := range []statementAttack{
+	for _, a := range []struct {
+		name, sql string
+		args      []any
+		want      []kimberlite.Kind
+	}{
 		{"attach", `ATTACH '` + target + `' AS x`, nil, denied},
 		{"attach by a parameter", `ATTACH ? AS x`, []any{target}, denied},
 		{"our own tables", `SELECT * FROM _kimberlite_meta`, nil, denied},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kimberlite"
+	"kimberlite/internal/attacktext"
 )
 
 // attackSlack is what an attack may take on top of its limits: compiling, the
@@ -17,23 +18,16 @@ import (
 // Go, an order of magnitude slower.
 var attackSlack = map[bool]time.Duration{false: 3 * time.Second, true: 30 * time.Second}[raceEnabled]
 
-// anyKind says that an attack need not fail: what matters is that it is
-// harmless. succeeds says that it must not fail.
+// anyKind and succeeds are short for what they are.
 var (
-	anyKind  = []kimberlite.Kind{}
-	succeeds []kimberlite.Kind
+	anyKind  = attacktext.AnyKind
+	succeeds = attacktext.Succeeds
 )
 
 func kinds(k ...kimberlite.Kind) []kimberlite.Kind { return k }
 
 // statementAttack is SQL that the attacker sends by every way there is.
-type statementAttack struct {
-	name string
-	sql  string
-	args []any
-	// want are the kinds of refusal that are right; see succeeds and anyKind.
-	want []kimberlite.Kind
-}
+type statementAttack = attacktext.Statement
 
 // attackWay is a way for SQL into the database. Each returns what it gave.
 type attackWay struct {
@@ -147,16 +141,16 @@ func (w *attackWorld) judge(want []kimberlite.Kind, err error) {
 func (w *attackWorld) statements(attacks []statementAttack) {
 	for _, a := range attacks {
 		limit := time.Duration(len(attackWays)) * w.timeout
-		w.attackIn(a.name, limit, anyKind, func(ctx context.Context) (string, error) {
-			w.said = a.sql
+		w.attackIn(a.Name, limit, anyKind, func(ctx context.Context) (string, error) {
+			w.said = a.SQL
 			var all strings.Builder
 			for _, way := range attackWays {
-				text, err := way.run(ctx, w.attacker, a.sql, a.args)
-				w.judged(way.name, a.want, err)
+				text, err := way.run(ctx, w.attacker, a.SQL, a.Args)
+				w.judged(way.name, a.Want, err)
 				all.WriteString(text)
 			}
-			err := w.attacker.Check(ctx, a.sql)
-			if len(a.want) == 0 && a.want == nil && err != nil {
+			err := w.attacker.Check(ctx, a.SQL)
+			if len(a.Want) == 0 && a.Want == nil && err != nil {
 				w.t.Errorf("check: %v", err)
 			}
 			return all.String(), err

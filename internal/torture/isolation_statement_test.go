@@ -6,21 +6,23 @@ import (
 	"time"
 
 	"kimberlite"
+	"kimberlite/internal/attacktext"
 )
 
 // TestNoStatementReachesAnotherTenant sends every attack that is plain SQL by
 // every way that SQL has into the database.
 func TestNoStatementReachesAnotherTenant(t *testing.T) {
 	w := newAttackWorld(t, 2*time.Second, 3)
+	place := attacktext.Place{Data: w.dir, Temp: w.tmp}
 	for _, subject := range []struct {
 		name    string
 		attacks []statementAttack
 	}{
-		{"attach", attachAttacks(w)},
-		{"extension", extensionAttacks(w)},
-		{"pragma", pragmaAttacks(w)},
-		{"schema", schemaAttacks(w)},
-		{"text", textAttacks(w)},
+		{"attach", attacktext.Attach(place)},
+		{"extension", attacktext.Extensions(place)},
+		{"pragma", attacktext.Pragmas(place)},
+		{"schema", attacktext.Schema()},
+		{"text", attacktext.Text()},
 	} {
 		w.subject(subject.name, func() { w.statements(subject.attacks) })
 	}
@@ -61,24 +63,24 @@ const attackMemory = 3 << 30
 // plantAll makes each object, brings it to life by every way and removes it.
 func (w *attackWorld) plantAll() {
 	ctx := context.Background()
-	for _, a := range plantedAttacks {
-		w.attack(a.name, anyKind, func(context.Context) (string, error) {
-			w.said = a.plant
-			if _, err := w.attacker.Exec(ctx, a.plant); err != nil { // refused at once is better still
+	for _, a := range attacktext.Planted {
+		w.attack(a.Name, anyKind, func(context.Context) (string, error) {
+			w.said = a.Plant
+			if _, err := w.attacker.Exec(ctx, a.Plant); err != nil { // refused at once is better still
 				w.judged("plant", kinds(kimberlite.Denied, kimberlite.SQL), err)
 				return "", err
 			}
 			var all string
 			for _, way := range attackWays[1:] {
-				if way.name == "transaction's query" && a.want == nil {
+				if way.name == "transaction's query" && a.Want == nil {
 					continue // some use several statements, which a query refuses
 				}
-				text, err := way.run(ctx, w.attacker, a.use, nil)
-				w.judged(way.name, a.want, err)
+				text, err := way.run(ctx, w.attacker, a.Use, nil)
+				w.judged(way.name, a.Want, err)
 				all += text
 				w.must(w.attacker, `DELETE FROM own WHERE secret <> ?`, w.secrets.own)
 			}
-			w.must(w.attacker, a.remove)
+			w.must(w.attacker, a.Remove)
 			return all, nil
 		})
 	}

@@ -1,14 +1,14 @@
-package torture
+package attacktext
 
-import "kimberlite"
+import "kimberlite/internal/fault"
 
-// pragmaAttacks try to change how SQLite works, or to make it tell of what is
+// Pragmas returns statements that try to change how SQLite works, or to make it tell of what is
 // not the tenant's.
-func pragmaAttacks(w *attackWorld) []statementAttack {
-	var attacks []statementAttack
+func Pragmas(p Place) []Statement {
+	var attacks []Statement
 	for _, text := range []string{
 		`writable_schema=ON`, `writable_schema=RESET`, `main.writable_schema(1)`, `"writable_schema"=1`, `WRITABLE_SCHEMA = yes`,
-		`temp_store=FILE`, `temp_store_directory='` + w.tmp + `'`, `data_store_directory='` + w.tmp + `'`,
+		`temp_store=FILE`, `temp_store_directory='` + p.Temp + `'`, `data_store_directory='` + p.Temp + `'`,
 		`journal_mode=WAL`, `journal_mode=DELETE`, `journal_mode=OFF`, `main.journal_mode='persist'`, `journal_size_limit=0`,
 		`locking_mode=EXCLUSIVE`, `locking_mode`, `lock_proxy_file='k2leak'`, `lock_status`,
 		`mmap_size=268435456`, `page_size=512`, `max_page_count=4294967294`, `cache_size=-1000000`, `cache_spill=1`,
@@ -25,23 +25,23 @@ func pragmaAttacks(w *attackWorld) []statementAttack {
 		`parser_trace=1`, `vdbe_trace=1`, `vdbe_debug=1`, `vdbe_listing=1`, `no_such_pragma`, `kimberlite.database_list`,
 		`kimberlite.writable_schema=1`, `temp.journal_mode=DELETE`, `compile_options(1)`, `page_count(7)`,
 	} {
-		attacks = append(attacks, statementAttack{"pragma " + text, "PRAGMA " + text, nil, kinds(kimberlite.Denied)})
+		attacks = append(attacks, Statement{"pragma " + text, "PRAGMA " + text, nil, Kinds(fault.Denied)})
 	}
 	for _, name := range []string{"database_list", "user_version", "vfs_list", "module_list", "pragma_list", "integrity_check", "quick_check", "stats", "data_version", "locking_mode"} {
 		attacks = append(attacks,
-			statementAttack{"table of pragma " + name, `SELECT * FROM pragma_` + name, nil, kinds(kimberlite.Denied, kimberlite.SQL)},
-			statementAttack{"table of pragma " + name + " with arguments", `SELECT * FROM pragma_` + name + `('main', 'kimberlite')`, nil, kinds(kimberlite.Denied, kimberlite.SQL)})
+			Statement{"table of pragma " + name, `SELECT * FROM pragma_` + name, nil, Kinds(fault.Denied, fault.SQL)},
+			Statement{"table of pragma " + name + " with arguments", `SELECT * FROM pragma_` + name + `('main', 'kimberlite')`, nil, Kinds(fault.Denied, fault.SQL)})
 	}
 	return append(attacks,
-		statementAttack{"pragma behind a comment", "PRAGMA/**/writable_schema/**/=/**/ON", nil, kinds(kimberlite.Denied)},
-		statementAttack{"pragma, explained", "EXPLAIN PRAGMA writable_schema=ON", nil, kinds(kimberlite.Denied)},
-		statementAttack{"two pragmas", "PRAGMA page_size; PRAGMA writable_schema=ON", nil, kinds(kimberlite.Denied, kimberlite.Invalid)},
-		statementAttack{"pragma with a parameter", "PRAGMA table_info(?)", []any{"own"}, kinds(kimberlite.SQL)},
-		statementAttack{"table_list of everything", `SELECT * FROM pragma_table_list`, nil, succeeds},
-		statementAttack{"table_info of our own tables", `SELECT * FROM pragma_table_info('_kimberlite_idempotency')`, nil, succeeds},
-		statementAttack{"table_info of the system tables", `PRAGMA kimberlite.table_info(events)`, nil, succeeds},
-		statementAttack{"foreign_key_check of all", `PRAGMA foreign_key_check`, nil, succeeds},
-		statementAttack{"compile_options", `PRAGMA compile_options`, nil, succeeds},
-		statementAttack{"page_count", `SELECT * FROM pragma_page_count`, nil, succeeds},
+		Statement{"pragma behind a comment", "PRAGMA/**/writable_schema/**/=/**/ON", nil, Kinds(fault.Denied)},
+		Statement{"pragma, explained", "EXPLAIN PRAGMA writable_schema=ON", nil, Kinds(fault.Denied)},
+		Statement{"two pragmas", "PRAGMA page_size; PRAGMA writable_schema=ON", nil, Kinds(fault.Denied, fault.Invalid)},
+		Statement{"pragma with a parameter", "PRAGMA table_info(?)", []any{"own"}, Kinds(fault.SQL)},
+		Statement{"table_list of everything", `SELECT * FROM pragma_table_list`, nil, Succeeds},
+		Statement{"table_info of our own tables", `SELECT * FROM pragma_table_info('_kimberlite_idempotency')`, nil, Succeeds},
+		Statement{"table_info of the system tables", `PRAGMA kimberlite.table_info(events)`, nil, Succeeds},
+		Statement{"foreign_key_check of all", `PRAGMA foreign_key_check`, nil, Succeeds},
+		Statement{"compile_options", `PRAGMA compile_options`, nil, Succeeds},
+		Statement{"page_count", `SELECT * FROM pragma_page_count`, nil, Succeeds},
 	)
 }

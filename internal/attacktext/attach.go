@@ -1,18 +1,18 @@
-package torture
+package attacktext
 
 import (
 	"path/filepath"
 
-	"kimberlite"
+	"kimberlite/internal/fault"
 )
 
-// attachAttacks try to reach another database or file. The files that they
+// Attach returns statements that try to reach another database or file. The files that they
 // name do exist: the victim's projection stands on the disk.
-func attachAttacks(w *attackWorld) []statementAttack {
-	denied := kinds(kimberlite.Denied)
-	target := filepath.Join(w.dir, "shards/1/tenants/1/projection.db")
-	leak := filepath.Join(w.tmp, "k2leak.db")
-	return []statementAttack{
+func Attach(p Place) []Statement {
+	denied := Kinds(fault.Denied)
+	target := filepath.Join(p.Data, "shards/1/tenants/1/projection.db")
+	leak := filepath.Join(p.Temp, "k2leak.db")
+	return []Statement{
 		{"attach the victim's file", `ATTACH '` + target + `' AS x`, nil, denied},
 		{"attach with DATABASE", `ATTACH DATABASE '` + target + `' AS x`, nil, denied},
 		{"attach in mixed case", `aTtAcH dAtAbAsE '` + target + `' aS x`, nil, denied},
@@ -23,12 +23,12 @@ func attachAttacks(w *attackWorld) []statementAttack {
 		{"attach behind a byte order mark", "\ufeffATTACH '" + target + "' AS x", nil, denied},
 		{"attach behind odd spaces", "\t\r\n\f ATTACH\f'" + target + "'\rAS\tx", nil, denied},
 		{"attach behind semicolons", ";;; ;ATTACH '" + target + "' AS x", nil, denied},
-		{"attach with wide letters", "ＡＴＴＡＣＨ '" + target + "' AS x", nil, kinds(kimberlite.SQL)},
-		{"attach by a long s and a dotless i", "ATTACH 'x' Aſ x", nil, kinds(kimberlite.SQL)},
+		{"attach with wide letters", "ＡＴＴＡＣＨ '" + target + "' AS x", nil, Kinds(fault.SQL)},
+		{"attach by a long s and a dotless i", "ATTACH 'x' Aſ x", nil, Kinds(fault.SQL)},
 		{"attach an expression", `ATTACH char(47)||'tmp'||char(47)||'k2leak.db' AS x`, nil, denied},
 		{"attach by a parameter", `ATTACH ? AS x`, []any{target}, denied},
 		{"attach under a parameter's name", `ATTACH 'x' AS ?`, []any{"kimberlite"}, denied},
-		{"attach by a subquery", `ATTACH (SELECT secret FROM own) AS x`, nil, kinds(kimberlite.Denied, kimberlite.SQL)},
+		{"attach by a subquery", `ATTACH (SELECT secret FROM own) AS x`, nil, Kinds(fault.Denied, fault.SQL)},
 		{"attach with a key", `ATTACH '` + target + `' AS x KEY 'k'`, nil, denied},
 		{"attach as a URI", `ATTACH 'file:` + target + `' AS x`, nil, denied},
 		{"attach as a URI with the system's VFS", `ATTACH 'file:` + target + `?vfs=os&mode=ro' AS x`, nil, denied},
@@ -46,44 +46,44 @@ func attachAttacks(w *attackWorld) []statementAttack {
 		{"attach over main", `ATTACH '` + target + `' AS main`, nil, denied},
 		{"attach a relative path", `ATTACH '../1/projection.db' AS x`, nil, denied},
 		{"attach the process's memory", `ATTACH '/proc/self/mem' AS x`, nil, denied},
-		{"attach the master key", `ATTACH '` + filepath.Join(w.dir, "master.key") + `' AS x`, nil, denied},
+		{"attach the master key", `ATTACH '` + filepath.Join(p.Data, "master.key") + `' AS x`, nil, denied},
 		{"attach, explained", `EXPLAIN ATTACH '` + leak + `' AS x`, nil, denied},
 		{"detach the system tables", `DETACH kimberlite`, nil, denied},
 		{"detach main", `DETACH DATABASE 'main'`, nil, denied},
 		{"detach temp", `DETACH temp`, nil, denied},
 		{"detach by a parameter", `DETACH ?`, []any{"kimberlite"}, denied},
 
-		{"vacuum", `VACUUM`, nil, kinds(kimberlite.Unsupported)},
-		{"vacuum the system tables", `VACUUM kimberlite`, nil, kinds(kimberlite.Unsupported)},
-		{"vacuum into a file", `VACUUM INTO '` + leak + `'`, nil, kinds(kimberlite.Unsupported)},
-		{"vacuum into the working directory", `VACUUM INTO 'k2leak.db'`, nil, kinds(kimberlite.Unsupported)},
-		{"vacuum into the victim's file", `VACUUM main INTO '` + target + `'`, nil, kinds(kimberlite.Unsupported)},
-		{"vacuum into a URI", `VACUUM INTO 'file:k2leak.db?vfs=os'`, nil, kinds(kimberlite.Unsupported)},
-		{"vacuum into a parameter", `VACUUM INTO ?`, []any{leak}, kinds(kimberlite.Unsupported)},
-		{"vacuum into an expression", `VACUUM INTO (SELECT '/tmp/k2leak.db')`, nil, kinds(kimberlite.Unsupported)},
+		{"vacuum", `VACUUM`, nil, Kinds(fault.Unsupported)},
+		{"vacuum the system tables", `VACUUM kimberlite`, nil, Kinds(fault.Unsupported)},
+		{"vacuum into a file", `VACUUM INTO '` + leak + `'`, nil, Kinds(fault.Unsupported)},
+		{"vacuum into the working directory", `VACUUM INTO 'k2leak.db'`, nil, Kinds(fault.Unsupported)},
+		{"vacuum into the victim's file", `VACUUM main INTO '` + target + `'`, nil, Kinds(fault.Unsupported)},
+		{"vacuum into a URI", `VACUUM INTO 'file:k2leak.db?vfs=os'`, nil, Kinds(fault.Unsupported)},
+		{"vacuum into a parameter", `VACUUM INTO ?`, []any{leak}, Kinds(fault.Unsupported)},
+		{"vacuum into an expression", `VACUUM INTO (SELECT '/tmp/k2leak.db')`, nil, Kinds(fault.Unsupported)},
 
-		{"a schema that is not there", `SELECT * FROM x.own`, nil, kinds(kimberlite.SQL)},
-		{"the victim's id as a schema", `SELECT * FROM "1".own`, nil, kinds(kimberlite.SQL)},
-		{"the victim's name as a schema", `SELECT * FROM "tenants/1".own`, nil, kinds(kimberlite.SQL)},
-		{"a path as a table", `SELECT * FROM "../1/projection.db"`, nil, kinds(kimberlite.SQL)},
-		{"the victim's table by name", `SELECT * FROM patients_of_tenant_1`, nil, kinds(kimberlite.SQL)},
-		{"a table of the same name", `SELECT * FROM own`, nil, succeeds},
-		{"the other's counter", `SELECT * FROM sqlite_sequence`, nil, succeeds},
+		{"a schema that is not there", `SELECT * FROM x.own`, nil, Kinds(fault.SQL)},
+		{"the victim's id as a schema", `SELECT * FROM "1".own`, nil, Kinds(fault.SQL)},
+		{"the victim's name as a schema", `SELECT * FROM "tenants/1".own`, nil, Kinds(fault.SQL)},
+		{"a path as a table", `SELECT * FROM "../1/projection.db"`, nil, Kinds(fault.SQL)},
+		{"the victim's table by name", `SELECT * FROM patients_of_tenant_1`, nil, Kinds(fault.SQL)},
+		{"a table of the same name", `SELECT * FROM own`, nil, Succeeds},
+		{"the other's counter", `SELECT * FROM sqlite_sequence`, nil, Succeeds},
 	}
 }
 
-// extensionAttacks try to reach files, memory or code by functions and
+// Extensions returns statements that try to reach files, memory or code by functions and
 // virtual tables.
-func extensionAttacks(w *attackWorld) []statementAttack {
-	unsupported, sql := kinds(kimberlite.Unsupported), kinds(kimberlite.SQL)
+func Extensions(p Place) []Statement {
+	unsupported, sql := Kinds(fault.Unsupported), Kinds(fault.SQL)
 	// Those that this build of SQLite does not even have.
-	gone := kinds(kimberlite.Denied, kimberlite.SQL)
-	key := filepath.Join(w.dir, "master.key")
-	return []statementAttack{
+	gone := Kinds(fault.Denied, fault.SQL)
+	key := filepath.Join(p.Data, "master.key")
+	return []Statement{
 		{"load_extension", `SELECT load_extension('/tmp/k2leak.so')`, nil, gone},
 		{"load_extension with an entry", `SELECT load_extension('k2leak', 'sqlite3_init')`, nil, gone},
 		{"readfile", `SELECT readfile('` + key + `')`, nil, gone},
-		{"writefile", `SELECT writefile('` + filepath.Join(w.tmp, "k2leak") + `', 'x')`, nil, gone},
+		{"writefile", `SELECT writefile('` + filepath.Join(p.Temp, "k2leak") + `', 'x')`, nil, gone},
 		{"edit", `SELECT edit('x', 'sh -c id')`, nil, gone},
 		{"lsmode", `SELECT lsmode(33188)`, nil, gone},
 		{"fsdir", `SELECT * FROM fsdir('/')`, nil, sql},
@@ -123,21 +123,21 @@ func extensionAttacks(w *attackWorld) []statementAttack {
 		{"geopoly", `CREATE VIRTUAL TABLE x USING geopoly(a)`, nil, unsupported},
 		{"dbstat as a table", `CREATE VIRTUAL TABLE x USING dbstat(main)`, nil, unsupported},
 		{"our own module", `CREATE VIRTUAL TABLE x USING kimberlite_events`, nil, unsupported},
-		{"our own module over itself", `CREATE VIRTUAL TABLE kimberlite.x USING kimberlite_usage`, nil, kinds(kimberlite.Denied, kimberlite.Unsupported)},
+		{"our own module over itself", `CREATE VIRTUAL TABLE kimberlite.x USING kimberlite_usage`, nil, Kinds(fault.Denied, fault.Unsupported)},
 		{"our own module as a function", `SELECT * FROM kimberlite_events`, nil, sql},
 		{"generate_series as a table", `CREATE VIRTUAL TABLE x USING generate_series`, nil, unsupported},
 		{"json_each on what is no JSON", `SELECT * FROM own, json_each(own.secret)`, nil, sql},
 		{"json_each on a blob", `SELECT * FROM json_each(x'FFFFFFFFFFFFFFFFFF')`, nil, sql},
-		{"json_each as a table", `SELECT * FROM json_each`, nil, succeeds},
+		{"json_each as a table", `SELECT * FROM json_each`, nil, Succeeds},
 		{"json path with row data", `SELECT json_extract('{}', secret) FROM own`, nil, sql},
 		{"json set with row data", `SELECT json_set('{}', secret, 1) FROM own`, nil, sql},
 		{"json arrow with row data", `SELECT secret ->> secret FROM own`, nil, sql},
 		{"json table with row data", `SELECT * FROM own, json_tree('[]', own.secret)`, nil, sql},
-		{"regexp with row data", `SELECT 'x' REGEXP secret || '(' FROM own`, nil, anyKind},
-		{"write to json_each", `INSERT INTO json_each VALUES(1)`, nil, kinds(kimberlite.Denied, kimberlite.SQL)},
+		{"regexp with row data", `SELECT 'x' REGEXP secret || '(' FROM own`, nil, AnyKind},
+		{"write to json_each", `INSERT INTO json_each VALUES(1)`, nil, Kinds(fault.Denied, fault.SQL)},
 		{"match", `SELECT * FROM own WHERE secret MATCH 'x'`, nil, gone},
 		{"a function that is not there", `SELECT kimberlite_tenant(1)`, nil, gone},
-		{"a list of functions", `SELECT name FROM pragma_function_list`, nil, succeeds},
+		{"a list of functions", `SELECT name FROM pragma_function_list`, nil, Succeeds},
 		{"a list of modules", `SELECT name FROM pragma_module_list`, nil, gone},
 	}
 }

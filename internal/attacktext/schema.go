@@ -1,13 +1,13 @@
-package torture
+package attacktext
 
-import "kimberlite"
+import "kimberlite/internal/fault"
 
-// schemaAttacks try to write what only Kimberlite or SQLite may write, to take
+// Schema returns statements that try to write what only Kimberlite or SQLite may write, to take
 // a name that means something, or to plant what works later.
-func schemaAttacks(*attackWorld) []statementAttack {
-	denied, unsupported, sql := kinds(kimberlite.Denied), kinds(kimberlite.Unsupported), kinds(kimberlite.SQL)
-	refused := kinds(kimberlite.Denied, kimberlite.SQL)
-	return []statementAttack{
+func Schema() []Statement {
+	denied, unsupported, sql := Kinds(fault.Denied), Kinds(fault.Unsupported), Kinds(fault.SQL)
+	refused := Kinds(fault.Denied, fault.SQL)
+	return []Statement{
 		{"insert into sqlite_schema", `INSERT INTO sqlite_schema VALUES('table','x','x',2,'CREATE TABLE x(a)')`, nil, refused},
 		{"insert into sqlite_master", `INSERT INTO main.sqlite_master(type,name,tbl_name,rootpage,sql) SELECT type,'x','x',rootpage,sql FROM sqlite_master`, nil, refused},
 		{"update sqlite_master", `UPDATE sqlite_master SET rootpage = 3 WHERE name = 'own'`, nil, refused},
@@ -21,7 +21,7 @@ func schemaAttacks(*attackWorld) []statementAttack {
 		{"update sqlite_sequence", `UPDATE sqlite_sequence SET seq = 9223372036854775807`, nil, denied},
 		{"insert into sqlite_sequence", `INSERT INTO sqlite_sequence VALUES('own', 7919)`, nil, denied},
 		{"drop sqlite_sequence", `DROP TABLE sqlite_sequence`, nil, refused},
-		{"analyze", `ANALYZE`, nil, kinds(kimberlite.Unsupported, kimberlite.Denied)},
+		{"analyze", `ANALYZE`, nil, Kinds(fault.Unsupported, fault.Denied)},
 		{"create sqlite_stat1", `CREATE TABLE sqlite_stat1(tbl, idx, stat)`, nil, refused},
 		{"read sqlite_stat1", `SELECT * FROM sqlite_stat1`, nil, refused},
 		{"read sqlite_stat4", `SELECT sample FROM sqlite_stat4`, nil, refused},
@@ -33,8 +33,8 @@ func schemaAttacks(*attackWorld) []statementAttack {
 		{"temporary table over one of ours", `CREATE TEMPORARY TABLE events AS SELECT * FROM own`, nil, unsupported},
 		{"temporary view", `CREATE TEMP VIEW x AS SELECT * FROM own`, nil, unsupported},
 		{"temporary trigger", `CREATE TEMP TRIGGER x AFTER INSERT ON own BEGIN DELETE FROM own; END`, nil, unsupported},
-		{"temporary trigger on our own", `CREATE TEMP TRIGGER x AFTER UPDATE ON main._kimberlite_meta BEGIN DELETE FROM own; END`, nil, kinds(kimberlite.Unsupported, kimberlite.Denied)},
-		{"read the temporary schema", `SELECT * FROM sqlite_temp_schema`, nil, succeeds},
+		{"temporary trigger on our own", `CREATE TEMP TRIGGER x AFTER UPDATE ON main._kimberlite_meta BEGIN DELETE FROM own; END`, nil, Kinds(fault.Unsupported, fault.Denied)},
+		{"read the temporary schema", `SELECT * FROM sqlite_temp_schema`, nil, Succeeds},
 
 		{"read our own table", `SELECT * FROM _kimberlite_meta`, nil, denied},
 		{"read the keys", `SELECT key FROM main._KIMBERLITE_idempotency`, nil, denied},
@@ -80,56 +80,56 @@ func schemaAttacks(*attackWorld) []statementAttack {
 		{"trigger on the events", `CREATE TRIGGER x INSTEAD OF INSERT ON kimberlite.events BEGIN SELECT 1; END`, nil, refused},
 		{"trigger that writes elsewhere", `CREATE TRIGGER x AFTER INSERT ON own BEGIN INSERT INTO kimberlite.events(stream) VALUES('x'); END`, nil, sql},
 		{"view across schemas", `CREATE VIEW x AS SELECT * FROM kimberlite.events`, nil, refused},
-		{"the events", `SELECT * FROM kimberlite.events`, nil, succeeds},
-		{"the events of a stream of the victim's", `SELECT * FROM kimberlite.events WHERE stream = 'vq7' || 'stream-marker'`, nil, succeeds},
-		{"the events of a stream of the same name", `SELECT * FROM kimberlite.events WHERE stream = 'feed' AND stream_offset >= -5`, nil, succeeds},
-		{"the events beyond the end", `SELECT * FROM kimberlite.events WHERE stream = 'own' AND stream_offset >= 9223372036854775807`, nil, succeeds},
-		{"the events by a number", `SELECT * FROM kimberlite.events WHERE stream = 1 AND stream_offset > 1.5`, nil, succeeds},
-		{"the streams", `SELECT * FROM kimberlite.streams`, nil, succeeds},
-		{"the usage", `SELECT * FROM kimberlite.usage`, nil, succeeds},
+		{"the events", `SELECT * FROM kimberlite.events`, nil, Succeeds},
+		{"the events of a stream of the victim's", `SELECT * FROM kimberlite.events WHERE stream = 'vq7' || 'stream-marker'`, nil, Succeeds},
+		{"the events of a stream of the same name", `SELECT * FROM kimberlite.events WHERE stream = 'feed' AND stream_offset >= -5`, nil, Succeeds},
+		{"the events beyond the end", `SELECT * FROM kimberlite.events WHERE stream = 'own' AND stream_offset >= 9223372036854775807`, nil, Succeeds},
+		{"the events by a number", `SELECT * FROM kimberlite.events WHERE stream = 1 AND stream_offset > 1.5`, nil, Succeeds},
+		{"the streams", `SELECT * FROM kimberlite.streams`, nil, Succeeds},
+		{"the usage", `SELECT * FROM kimberlite.usage`, nil, Succeeds},
 		{"a system table that is not there", `SELECT * FROM kimberlite.tenants`, nil, sql},
-		{"the system tables' schema", `SELECT * FROM kimberlite.sqlite_schema`, nil, succeeds},
-		{"all tables of all schemas", `SELECT * FROM sqlite_schema, kimberlite.sqlite_master`, nil, succeeds},
+		{"the system tables' schema", `SELECT * FROM kimberlite.sqlite_schema`, nil, Succeeds},
+		{"all tables of all schemas", `SELECT * FROM sqlite_schema, kimberlite.sqlite_master`, nil, Succeeds},
 	}
 }
 
-// plantedAttacks are objects that may be made and must do no harm when they
-// come to life.
-var plantedAttacks = []struct {
-	name, plant, use, remove string
-	want                     []kimberlite.Kind
+// Planted are objects that may be made and must do no harm when they come to
+// life: Plant makes one, Use brings it to life, Remove removes it.
+var Planted = []struct {
+	Name, Plant, Use, Remove string
+	Want                     []fault.Kind
 }{
 	{"trigger that writes our own", `CREATE TRIGGER x AFTER INSERT ON own BEGIN INSERT INTO _kimberlite_meta VALUES(77, 1); END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.Denied)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.Denied)},
 	{"trigger that clears our own", `CREATE TRIGGER x AFTER INSERT ON own BEGIN DELETE FROM _kimberlite_idempotency; END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.Denied)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.Denied)},
 	{"trigger that reads our own", `CREATE TRIGGER x AFTER INSERT ON own BEGIN INSERT INTO own(secret) SELECT v FROM _kimberlite_meta; END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.Denied)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.Denied)},
 	{"trigger that writes the counters", `CREATE TRIGGER x AFTER INSERT ON own BEGIN UPDATE sqlite_sequence SET seq = 1; END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.Denied)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.Denied)},
 	{"trigger that writes the schema", `CREATE TRIGGER x AFTER INSERT ON own BEGIN DELETE FROM sqlite_schema; END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.Denied, kimberlite.SQL)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.Denied, fault.SQL)},
 	{"trigger that calls what is not allowed", `CREATE TRIGGER x AFTER INSERT ON own BEGIN SELECT load_extension('x'); END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.Denied, kimberlite.SQL)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.Denied, fault.SQL)},
 	{"trigger that reads pages", `CREATE TRIGGER x AFTER INSERT ON own BEGIN SELECT data FROM sqlite_dbpage; END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.Denied, kimberlite.SQL)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.Denied, fault.SQL)},
 	{"trigger that tells a row in its error", `CREATE TRIGGER x BEFORE INSERT ON own BEGIN SELECT json_extract('{}', secret) FROM own; END`,
-		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, kinds(kimberlite.SQL)},
+		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, Kinds(fault.SQL)},
 	{"trigger that feeds itself", `CREATE TRIGGER x AFTER INSERT ON own BEGIN INSERT INTO own(secret) VALUES(hex(randomblob(8))); END`,
 		`INSERT INTO own(secret) VALUES('a')`, `DROP TRIGGER x`, nil},
-	{"view of our own", `CREATE VIEW x AS SELECT * FROM _kimberlite_meta`, `SELECT * FROM x`, `DROP VIEW x`, kinds(kimberlite.Denied)},
-	{"view of pages", `CREATE VIEW x AS SELECT * FROM sqlite_dbpage`, `SELECT * FROM x`, `DROP VIEW x`, kinds(kimberlite.Denied, kimberlite.SQL)},
-	{"view of databases", `CREATE VIEW x AS SELECT * FROM pragma_database_list`, `SELECT * FROM x`, `DROP VIEW x`, kinds(kimberlite.Denied, kimberlite.SQL)},
-	{"view that calls what is not allowed", `CREATE VIEW x AS SELECT readfile('/etc/passwd')`, `SELECT * FROM x`, `DROP VIEW x`, kinds(kimberlite.Denied, kimberlite.SQL)},
-	{"view of itself", `CREATE VIEW x AS SELECT * FROM x`, `SELECT * FROM x`, `DROP VIEW x`, kinds(kimberlite.SQL)},
+	{"view of our own", `CREATE VIEW x AS SELECT * FROM _kimberlite_meta`, `SELECT * FROM x`, `DROP VIEW x`, Kinds(fault.Denied)},
+	{"view of pages", `CREATE VIEW x AS SELECT * FROM sqlite_dbpage`, `SELECT * FROM x`, `DROP VIEW x`, Kinds(fault.Denied, fault.SQL)},
+	{"view of databases", `CREATE VIEW x AS SELECT * FROM pragma_database_list`, `SELECT * FROM x`, `DROP VIEW x`, Kinds(fault.Denied, fault.SQL)},
+	{"view that calls what is not allowed", `CREATE VIEW x AS SELECT readfile('/etc/passwd')`, `SELECT * FROM x`, `DROP VIEW x`, Kinds(fault.Denied, fault.SQL)},
+	{"view of itself", `CREATE VIEW x AS SELECT * FROM x`, `SELECT * FROM x`, `DROP VIEW x`, Kinds(fault.SQL)},
 	{"view that hides a table of SQLite's", `CREATE VIEW dbstat AS SELECT * FROM own`, `SELECT * FROM dbstat`, `DROP VIEW dbstat`, nil},
 	{"table that hides a function", `CREATE TABLE json_each(a)`, `SELECT * FROM json_each`, `DROP TABLE json_each`, nil},
 	{"table that hides a pragma", `CREATE TABLE pragma_database_list(a)`, `SELECT * FROM pragma_database_list`, `DROP TABLE pragma_database_list`, nil},
 	{"table that is called as the events are", `CREATE TABLE events(a)`, `SELECT * FROM events`, `DROP TABLE events`, nil},
-	{"default that calls what is not allowed", `CREATE TABLE x(a, b DEFAULT (load_extension('x')))`, `INSERT INTO x(a) VALUES(1)`, `DROP TABLE IF EXISTS x`, kinds(kimberlite.Denied, kimberlite.SQL)},
-	{"generated column that calls what is not allowed", `CREATE TABLE x(a, b AS (writefile('k2leak', a)) STORED)`, `INSERT INTO x(a) VALUES(1)`, `DROP TABLE IF EXISTS x`, kinds(kimberlite.Denied, kimberlite.SQL)},
-	{"index that calls what is not allowed", `CREATE INDEX x ON own(load_extension(secret))`, `INSERT INTO own(secret) VALUES('a')`, `DROP INDEX IF EXISTS x`, anyKind},
-	{"check that reads our own", `CREATE TABLE x(a CHECK (a IN (SELECT v FROM _kimberlite_meta)))`, `INSERT INTO x(a) VALUES(1)`, `DROP TABLE IF EXISTS x`, kinds(kimberlite.SQL, kimberlite.Denied)},
+	{"default that calls what is not allowed", `CREATE TABLE x(a, b DEFAULT (load_extension('x')))`, `INSERT INTO x(a) VALUES(1)`, `DROP TABLE IF EXISTS x`, Kinds(fault.Denied, fault.SQL)},
+	{"generated column that calls what is not allowed", `CREATE TABLE x(a, b AS (writefile('k2leak', a)) STORED)`, `INSERT INTO x(a) VALUES(1)`, `DROP TABLE IF EXISTS x`, Kinds(fault.Denied, fault.SQL)},
+	{"index that calls what is not allowed", `CREATE INDEX x ON own(load_extension(secret))`, `INSERT INTO own(secret) VALUES('a')`, `DROP INDEX IF EXISTS x`, AnyKind},
+	{"check that reads our own", `CREATE TABLE x(a CHECK (a IN (SELECT v FROM _kimberlite_meta)))`, `INSERT INTO x(a) VALUES(1)`, `DROP TABLE IF EXISTS x`, Kinds(fault.SQL, fault.Denied)},
 	{"cascade over many tables", `CREATE TABLE x(id INTEGER PRIMARY KEY); CREATE TABLE y(a REFERENCES x ON DELETE CASCADE ON UPDATE CASCADE); INSERT INTO x VALUES(1),(2); INSERT INTO y VALUES(1),(2)`,
 		`REPLACE INTO x VALUES(1); UPDATE x SET id = id + 10; DELETE FROM x`, `DROP TABLE y; DROP TABLE x`, nil},
 	{"upsert that goes astray", `CREATE TABLE x(id INTEGER PRIMARY KEY, a UNIQUE)`,
