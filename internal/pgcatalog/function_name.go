@@ -67,6 +67,7 @@ func nameFunctions() []Function {
 				return int64(-1), nil
 			})},
 			{"pg_client_encoding", 0, sqltype.Name, always("UTF8")},
+			{"getdatabaseencoding", 0, sqltype.Name, always("UTF8")},
 			{"current_database", 0, sqltype.Name, func(e *Env, _ []any) (any, error) { return e.Name, nil }},
 			{"current_schema", 0, sqltype.Name, always("public")},
 			{"current_schemas", 1, sqltype.NameArray, strict(func(_ *Env, args []any) (any, error) {

@@ -171,16 +171,26 @@ func notNull(c *schema.Column) bool { return c.NotNull || c.PrimaryKey > 0 || c.
 
 func indexAttributes(t *Table, r *relation) [][]any {
 	var rows [][]any
+	parts := keyParts(r.index)
 	for i, name := range r.index.Columns {
 		kind := sqltype.Text
 		if c, _, ok := r.table.Column(name); ok {
 			kind = c.Type
-		} else {
-			name = "expr"
+		} else if name = "expr"; i < len(parts) {
+			name = expressionName(clientText(parts[i].text))
 		}
 		rows = append(rows, attributeRow(t, r.oid, i+1, name, kind))
 	}
 	return rows
+}
+
+// expressionName is what PostgreSQL calls an expression in an index: the
+// function that it calls, or "expr".
+func expressionName(text string) string {
+	if isCall(text) {
+		return tokens(text)[0].text
+	}
+	return "expr"
 }
 
 func rowsAttrdef(e *Env, t *Table) [][]any {
