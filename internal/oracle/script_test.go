@@ -20,16 +20,15 @@ type script struct {
 
 // testCase is one query string and what PostgreSQL answers.
 type testCase struct {
-	line    int
-	notes   []string // comments and blank lines before it
-	kind    string   // "", "differs" or "refused"
-	reason  string
-	sorted  bool     // rows come in no order
-	bind    []string // parameters of the extended protocol; nil is the simple one
-	input   []string // lines for COPY FROM STDIN
-	sql     string
-	answer  []string // PostgreSQL's, as lines
-	comment string
+	line   int
+	notes  []string // comments and blank lines before it
+	kind   string   // "", "differs" or "refused"
+	reason string
+	sorted bool     // rows come in no order
+	bind   []string // parameters of the extended protocol; nil is the simple one
+	input  []string // lines for COPY FROM STDIN
+	sql    string
+	answer []string // PostgreSQL's, as lines
 }
 
 // ending begins a line that ends a statement's text and begins its answer.
@@ -111,15 +110,11 @@ func readCase(lines []string, at int) (*testCase, int, error) {
 		return nil, at, fmt.Errorf("a case without SQL")
 	}
 	c.sql = strings.Join(sql, "\n")
-	for ; at < len(lines) && (lines[at] != "" || !endsAnswer(lines, at)); at++ {
+	for ; at < len(lines) && lines[at] != ""; at++ { // a row without text is "> "
 		c.answer = append(c.answer, lines[at])
 	}
 	return c, at, nil
 }
-
-// endsAnswer says that an answer ends at a blank line: blank rows are written
-// as \e, so it does at every one.
-func endsAnswer([]string, int) bool { return true }
 
 func (c *testCase) directive(line string) bool {
 	word, rest, _ := strings.Cut(line, ": ")
