@@ -32,6 +32,8 @@ type call struct {
 	method string
 	rows   int64
 	err    error
+	// read says that the request's message was read.
+	read bool
 }
 
 type callKey struct{}
@@ -94,6 +96,9 @@ func (d *door) finish(ctx context.Context, c *call, w http.ResponseWriter, began
 	}
 	if c.method == "" {
 		return
+	}
+	if c.session != nil && c.err == nil && !c.read {
+		c.err = fault.New("rpc", fault.Invalid, "the message could not be read")
 	}
 	took := time.Since(began)
 	if d.observer != nil {

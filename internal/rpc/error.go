@@ -110,7 +110,7 @@ func describe(err error, requestID string) *v1.ErrorDetail {
 	}
 	detail.Tenant = e.Tenant.Uint64()
 	detail.Hint, detail.Table, detail.Column, detail.Constraint = clean(e.Hint), clean(e.Table), clean(e.Column), clean(e.Constraint)
-	if err == error(e) { // otherwise its text is not all there is to say
+	if outer, ok := err.(*fault.Error); ok && outer == e { //nolint:errorlint // of a wrapped one the text is not all there is to say
 		detail.Op, detail.Message = clean(e.Op), clean(e.Message)
 		if e.Err != nil {
 			detail.Cause = clean(e.Err.Error())

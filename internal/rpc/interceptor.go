@@ -19,6 +19,7 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		c := callOf(ctx)
 		// The body is here: from now on nothing is read, and the deadline would
 		// end a call that takes its time.
+		c.read = true
 		_ = c.control.SetReadDeadline(time.Time{})
 		defer func() {
 			err = i.d.outcome(ctx, c, recover(), err)
@@ -35,6 +36,7 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		c := callOf(ctx)
+		c.read = true // or Receive says why not
 		defer func() {
 			err = i.d.outcome(ctx, c, recover(), err)
 			_ = c.control.SetWriteDeadline(time.Now().Add(i.d.limits.RequestTimeout))

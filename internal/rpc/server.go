@@ -84,11 +84,12 @@ func (h health) Check(_ context.Context, r *grpchealth.CheckRequest) (*grpchealt
 	for _, name := range serviceNames {
 		known = known || name == r.Service
 	}
-	switch {
-	case !known:
+	if !known {
 		return nil, connect.NewError(connect.CodeNotFound, nil)
-	case h.d.whyNot() != nil:
-		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
 	}
-	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+	status := grpchealth.StatusServing
+	if h.d.whyNot() != nil {
+		status = grpchealth.StatusNotServing
+	}
+	return &grpchealth.CheckResponse{Status: status}, nil
 }

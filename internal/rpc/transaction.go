@@ -187,7 +187,7 @@ func (s transactionService) Begin(ctx context.Context, r *v1.BeginRequest) (*v1.
 
 // end rolls a transaction back that its caller did not end. It waits for the
 // call that runs, if any.
-func (s *door) end(id string, tx *transaction, why error) {
+func (d *door) end(id string, tx *transaction, why error) {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	if tx.ended {
@@ -196,7 +196,7 @@ func (s *door) end(id string, tx *transaction, why error) {
 	if err := ignoreEnded(tx.x.Rollback()); err != nil {
 		why = errors.Join(why, err)
 	}
-	s.finishTransaction(id, tx, record.Result{}, why)
+	d.finishTransaction(id, tx, record.Result{}, why)
 }
 
 // finishTransaction notes what a transaction came to; tx.mu is held.
@@ -263,7 +263,7 @@ func (s transactionService) Rollback(ctx context.Context, r *v1.RollbackRequest)
 	p := callOf(ctx).session.Principal()
 	tx, err := s.transactions.find(p, r.GetTransaction())
 	if err != nil {
-		return &v1.RollbackResponse{}, nil //nolint:nilerr // one that is not there is no error, as the proto says
+		return &v1.RollbackResponse{}, nil
 	}
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
