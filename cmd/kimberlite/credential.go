@@ -160,7 +160,9 @@ func expiry(text string) (time.Time, error) {
 }
 
 func (a *app) createOperator(ctx context.Context, name string) error {
-	return a.withBackend(ctx, true, func(b backend) error {
+	// The first operator comes before the first start of a server: as the first
+	// tenant does, it makes the data directory.
+	return a.withBackend(ctx, false, func(b backend) error {
 		secret, info, err := b.createOperator(ctx, name)
 		if err != nil {
 			return err

@@ -26,6 +26,7 @@ func (p *place) serve(t *testing.T, a *authority, more string) *process {
 // directory itself.
 func (p *place) bootstrap(t *testing.T) (secret string) {
 	t.Helper()
+	p.must(t, "kimberlite credential create --data data --operator --name admin > operator.token")
 	p.must(t, "kimberlite tenant create --data data --id 1 --name hospital-a")
 	out := p.must(t, "kimberlite credential create --data data --tenant 1 --name app --role owner 2>/dev/null")
 	return strings.TrimSpace(out)
@@ -65,6 +66,7 @@ func TestServeServesPsqlPgxAndCurl(t *testing.T) {
 		{"/metrics", "", "401", "missing"},
 		{"/metrics", `-H "Authorization: Bearer $(cat app.token)"`, "403", "operators"},
 		{"/metrics", `-H "Authorization: Bearer kmb_op_1_x"`, "401", "not accepted"},
+		{"/metrics", `-H "Authorization: Bearer $(cat operator.token)"`, "200", "kimberlite_ready 1"},
 		{"/debug/pprof/", `-H "Authorization: Bearer $(cat app.token)"`, "404", ""},
 		{"/kimberlite.v1.TenantService/GetTenant", `-H "Authorization: Bearer $(cat app.token)" -d '{}'`, "200", "hospital-a"},
 	} {
