@@ -264,7 +264,7 @@ func (t *translator) subscript(e *subscript) (value, error) {
 	if isVector(x.typ) {
 		first = 0
 	}
-	return value{typ: elem, sql: "pg_array_get(" + x.sql + ", " + i.sql + ", " + itoa(first) + ", " + itoa(int(elem.OID)) + ")", atom: true, name: x.name, at: e.at()}, nil
+	return value{typ: elem, sql: "pg_array_get(" + jsonOf(x) + ", " + i.sql + ", " + itoa(first) + ", " + itoa(int(elem.OID)) + ")", atom: true, name: x.name, at: e.at()}, nil
 }
 
 // concatenateArrays translates || of arrays and elements.

@@ -156,6 +156,9 @@ func (t *translator) callRef(f *callRef) (string, []*relation, error) {
 		}
 	} else {
 		r.cols = []relColumn{{name: name, sql: "value", typ: typ, rel: r}}
+		if sql.places {
+			r.cols[0].sql, r.cols[0].counted = "key", sql.first == 1
+		}
 		if strings.Contains(f.call.name, "_array_elements") {
 			r.cols[0].name = "value" // the name of its result, whatever its alias
 		}

@@ -11,6 +11,10 @@ import (
 type rowSource struct {
 	text string
 	cols []bodyColumn
+	// places says that the one column is the elements' places, which count
+	// from first: 0 in vectors, 1 in arrays.
+	places bool
+	first  int
 }
 
 // rowFunction translates a function that makes rows.
@@ -24,7 +28,11 @@ func (t *translator) rowFunction(c *callExpr) (rowSource, sqltype.Type, error) {
 		return t.generateSeries(c, args)
 	case "generate_subscripts":
 		if len(args) == 2 && isArray(args[0].typ) {
-			return rowSource{text: "(SELECT key + 1 AS value FROM json_each(" + args[0].sql + "))"}, sqltype.Int4, nil
+			first := 1
+			if isVector(args[0].typ) {
+				first = 0
+			}
+			return rowSource{text: "json_each(" + jsonOf(args[0]) + ")", places: true, first: first}, sqltype.Int4, nil
 		}
 	case "unnest":
 		return t.unnest(c, args)
