@@ -310,7 +310,8 @@ func (t *translator) discard(p *parser) (*Statement, error) {
 // maintenance accepts what PostgreSQL's storage needs and ours does by itself.
 func (t *translator) maintenance(p *parser, first token) (*Statement, error) {
 	for p.peek().kind != tokEnd && !p.peek().punct(";") {
-		if n := p.peek(); n.kind == tokSQLite {
+		// INTO is SQLite's: a copy that nobody writes must not be promised.
+		if n := p.peek(); n.kind == tokSQLite || n.is("into") {
 			return nil, p.unexpected()
 		}
 		p.next()
