@@ -43,6 +43,31 @@ func arrayFunctions() []Function {
 			return int64(len(list)), nil
 		}),
 		loose("pg_array_concat", 2, concatArrays),
+		strict("pg_array_get", 4, func(args []any) (any, error) {
+			list, err := elements(args[0])
+			i := integer(args[1]) - integer(args[2])
+			if err != nil || i < 0 || i >= int64(len(list)) {
+				return nil, err
+			}
+			t, _ := sqltype.Lookup(uint32(integer(args[3])))
+			return stored(list[i], t), nil
+		}),
+		strict("pg_array_overlap", 2, func(args []any) (any, error) { return sharing(args, false) }),
+		strict("pg_array_contains", 2, func(args []any) (any, error) { return sharing(args, true) }),
+		strict("pg_string_to_array", 2, stringToArray),
+		loose("pg_string_to_array", 3, stringToArray),
+		loose("pg_array_longest", -1, longest),
+		strict("pg_vector_json", 1, func(args []any) (any, error) {
+			return "[" + strings.Join(strings.Fields(text(args[0])), ",") + "]", nil
+		}),
+	}
+	list = append(list, searchFunctions()...)
+	return append(list, times(loose("pg_array_to_string", 3, arrayToString), 3, 4)...)
+}
+
+// searchFunctions look for elements.
+func searchFunctions() []Function {
+	return []Function{
 		loose("pg_array_remove", 2, func(args []any) (any, error) {
 			return eachElement(args[0], func(list []any, e any) []any {
 				if equalElements(e, args[1]) {
@@ -76,25 +101,7 @@ func arrayFunctions() []Function {
 			}
 			return arrayText(places)
 		}),
-		strict("pg_array_get", 4, func(args []any) (any, error) {
-			list, err := elements(args[0])
-			i := integer(args[1]) - integer(args[2])
-			if err != nil || i < 0 || i >= int64(len(list)) {
-				return nil, err
-			}
-			t, _ := sqltype.Lookup(uint32(integer(args[3])))
-			return stored(list[i], t), nil
-		}),
-		strict("pg_array_overlap", 2, func(args []any) (any, error) { return sharing(args, false) }),
-		strict("pg_array_contains", 2, func(args []any) (any, error) { return sharing(args, true) }),
-		strict("pg_string_to_array", 2, stringToArray),
-		loose("pg_string_to_array", 3, stringToArray),
-		loose("pg_array_longest", -1, longest),
-		strict("pg_vector_json", 1, func(args []any) (any, error) {
-			return "[" + strings.Join(strings.Fields(text(args[0])), ",") + "]", nil
-		}),
 	}
-	return append(list, times(loose("pg_array_to_string", 3, arrayToString), 3, 4)...)
 }
 
 // eachElement builds an array of another's elements.

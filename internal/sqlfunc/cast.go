@@ -66,7 +66,7 @@ func isText(t sqltype.Type) bool {
 }
 
 func convertToText(v any, from, to sqltype.Type, explicit bool) (any, error) {
-	s := ""
+	var s string
 	switch {
 	case from.OID == sqltype.Bool.OID:
 		s = map[bool]string{true: "true", false: "false"}[integer(v) != 0]

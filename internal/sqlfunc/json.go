@@ -205,11 +205,11 @@ func followKeys(v any, steps []any) (json.RawMessage, error) {
 		case "object":
 			raw, err = memberOf(raw, text(step))
 		case "array":
-			n, parseErr := strconv.ParseInt(text(step), 10, 64)
-			if parseErr != nil {
-				return nil, nil
+			if n, ok := index(text(step)); ok {
+				raw, err = itemAt(raw, n)
+			} else {
+				raw = nil // an array has no member of a name
 			}
-			raw, err = itemAt(raw, n)
 		default:
 			return nil, nil
 		}
@@ -218,6 +218,12 @@ func followKeys(v any, steps []any) (json.RawMessage, error) {
 		}
 	}
 	return raw, nil
+}
+
+// index reads an array's index.
+func index(s string) (int64, bool) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
 }
 
 // asJSON returns what was taken out as a value of a type.

@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/big"
 	"strconv"
-	"strings"
 
 	"kimberlite/internal/sqltype"
 )
@@ -44,7 +43,7 @@ func numericFunctions() []Function {
 		}))
 	}
 	list = append(list,
-		strict("pg_numeric_ceil", 1, rounded(func(r *big.Rat) *big.Int { return ceiling(r) })),
+		strict("pg_numeric_ceil", 1, rounded(ceiling)),
 		strict("pg_numeric_floor", 1, rounded(floor)),
 		strict("pg_numeric_pow", 2, func(args []any) (any, error) { return numericPower(args[0], args[1]) }),
 	)
@@ -189,17 +188,4 @@ func fromFloat(v any) (any, error) {
 		return nil, fail(stateOutOfRange, "value overflows numeric format")
 	}
 	return numericOf(r)
-}
-
-// decimalText writes a number without an exponent.
-func decimalText(v any) string {
-	r := rational(v)
-	if r == nil {
-		return text(v)
-	}
-	if r.IsInt() {
-		return r.Num().String()
-	}
-	digits, _ := r.FloatPrec()
-	return strings.TrimRight(r.FloatString(digits), "0")
 }

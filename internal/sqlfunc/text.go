@@ -306,7 +306,7 @@ func (f *formatter) verb() (string, error) {
 		f.at++
 		return "%", nil
 	}
-	width, minus := 0, false
+	minus := false
 	start := f.at
 	if n, ok := f.number(); ok && f.at < len(f.text) && f.text[f.at] == '$' {
 		if n == 0 {
@@ -324,7 +324,7 @@ func (f *formatter) verb() (string, error) {
 	if strings.HasPrefix(f.text[f.at:], "*") {
 		return "", fail(stateNotSupported, "a width of * in format() is not supported")
 	}
-	width, _ = f.number()
+	width, _ := f.number()
 	if f.at >= len(f.text) {
 		return "", fail(stateInvalidArgument, "unterminated format() type specifier")
 	}

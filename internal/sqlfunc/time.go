@@ -38,7 +38,7 @@ func timeFunctions() []Function {
 			}),
 		)
 	}
-	return append(list,
+	list = append(list,
 		strict("pg_date_diff", 2, func(args []any) (any, error) {
 			a, b, err := moments(args)
 			if err != nil {
@@ -63,6 +63,13 @@ func timeFunctions() []Function {
 			return sqltype.Span{Micros: a - b}.String(), err
 		}),
 		strict("pg_date_time", 2, func(args []any) (any, error) { return text(args[0]) + " " + text(args[1]), nil }),
+	)
+	return append(list, makingFunctions()...)
+}
+
+// makingFunctions make moments, of numbers and of others.
+func makingFunctions() []Function {
+	return []Function{
 		strict("pg_age", 2, age),
 		strict("pg_make_date", 3, func(args []any) (any, error) {
 			at, err := dayOf(integer(args[0]), integer(args[1]), integer(args[2]))
@@ -85,7 +92,7 @@ func timeFunctions() []Function {
 		}),
 		strict("pg_timezone_local", 2, func(args []any) (any, error) { return inZone(args, true) }),
 		strict("pg_timezone_utc", 2, func(args []any) (any, error) { return inZone(args, false) }),
-	)
+	}
 }
 
 func moments(args []any) (a, b time.Time, err error) {

@@ -281,7 +281,7 @@ func (c clockParts) word(p templatePart) (string, bool) {
 	if c.span != nil {
 		return "", false
 	}
-	word := ""
+	var word string
 	switch strings.ToUpper(p.pattern) {
 	case "MONTH":
 		word = c.at.Month().String()
