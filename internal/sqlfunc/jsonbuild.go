@@ -47,4 +47,3 @@ func buildArray(args []any) string {
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
 }
-
