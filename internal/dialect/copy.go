@@ -12,9 +12,7 @@ func (t *translator) copy(p *parser) (*Statement, error) {
 	o := &CopyOptions{Delimiter: "\t", Null: `\N`, Quote: `"`}
 	s := &Statement{Kind: Copy, Tag: "COPY", Copy: o}
 	t.noParams = "COPY"
-	if n := p.peek(); n.is("binary") {
-		return nil, p.unsupported(n.start, "COPY in binary format is not supported: use text or CSV")
-	}
+	o.Binary = p.word("binary") // as before PostgreSQL 7.3
 	var g *target
 	if p.peek().punct("(") {
 		if err := t.copyQuery(p, s); err != nil {

@@ -45,7 +45,7 @@ func (t *translator) copyOption(p *parser, o *CopyOptions, given map[string]bool
 		case "csv":
 			o.CSV = true
 		case "binary":
-			return p.unsupported(f.start, "COPY in binary format is not supported: use text or CSV")
+			o.Binary = true
 		default:
 			return t.fail(f.start, stateBadParameter, "COPY format %q not recognized", f.value)
 		}
@@ -136,7 +136,8 @@ func (t *translator) oldCopyOption(p *parser, o *CopyOptions, given map[string]b
 	given[n.value] = true
 	switch n.value {
 	case "binary":
-		return p.unsupported(n.start, "COPY in binary format is not supported: use text or CSV")
+		o.Binary = true
+		return nil
 	case "csv":
 		o.CSV = true
 		return nil
@@ -192,6 +193,9 @@ func (t *translator) oldForce(p *parser, o *CopyOptions) error {
 // settleCopy fills in the defaults of CSV and checks the whole.
 func (t *translator) settleCopy(p *parser, o *CopyOptions, given map[string]bool) error {
 	at := p.peek().start
+	if o.Binary {
+		return t.settleBinary(at, o, given)
+	}
 	if o.CSV {
 		if !given["delimiter"] {
 			o.Delimiter = ","
@@ -226,6 +230,23 @@ func (t *translator) settleCopy(p *parser, o *CopyOptions, given map[string]bool
 		return t.fail(at, stateUnsupported, "COPY force_not_null and force_null are only available using COPY FROM")
 	case o.HeaderMatch && !o.From:
 		return t.fail(at, stateUnsupported, "cannot use \"match\" with HEADER in COPY TO")
+	}
+	return nil
+}
+
+// settleBinary refuses what has no meaning in the binary format.
+func (t *translator) settleBinary(at int, o *CopyOptions, given map[string]bool) error {
+	switch {
+	case o.CSV:
+		return t.fail(at, stateSyntax, "conflicting or redundant options: format")
+	case given["delimiter"]:
+		return t.fail(at, stateSyntax, "cannot specify DELIMITER in BINARY mode")
+	case given["null"]:
+		return t.fail(at, stateSyntax, "cannot specify NULL in BINARY mode")
+	case o.Header:
+		return t.fail(at, stateUnsupported, "cannot specify HEADER in BINARY mode")
+	case given["quote"], given["escape"], o.ForceQuoteAll, o.ForceQuote != nil, o.ForceNotNull != nil, o.ForceNull != nil:
+		return t.fail(at, stateUnsupported, "COPY quote, escape and force_… are available only in CSV mode")
 	}
 	return nil
 }

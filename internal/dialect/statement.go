@@ -141,8 +141,8 @@ type CopyOptions struct {
 	Table string
 	// Columns are the columns' names.
 	Columns []string
-	// CSV is the format; otherwise it is text.
-	CSV                                 bool
+	// CSV or Binary is the format; otherwise it is text.
+	CSV, Binary                         bool
 	Delimiter, Quote, Escape, Null      string
 	Header, HeaderMatch                 bool
 	ForceQuote, ForceNotNull, ForceNull []string

@@ -108,14 +108,21 @@ func (s *session) copyIn(ctx context.Context, p *plan, f copyFormat) (outcome, e
 		return outcome{}, err
 	}
 	m := &pgproto3.CopyInResponse{ColumnFormatCodes: make([]uint16, len(p.params))}
+	if p.st.Copy.Binary {
+		m = &pgproto3.CopyInResponse{OverallFormat: formatBinary, ColumnFormatCodes: binaryFormats(len(p.params))}
+	}
 	if err := s.over(s.w.send(m)); err != nil {
 		return outcome{}, err
 	}
 	if err := s.over(s.flush()); err != nil {
 		return outcome{}, err
 	}
-	c := &copier{s: s, ctx: ctx, tx: tx, p: p, parser: newCopyParser(f), header: p.st.Copy.HeaderMatch}
-	c.parser.f.header = f.header && !c.header
+	c := &copier{s: s, ctx: ctx, tx: tx, p: p, header: p.st.Copy.HeaderMatch}
+	f.header = f.header && !c.header
+	c.parser = newCopyParser(f)
+	if c.binary = p.st.Copy.Binary; c.binary {
+		c.parser = &binaryParser{columns: len(p.params)}
+	}
 	s.copyFrom(true)
 	unwatch := context.AfterFunc(ctx, s.interruptCopy)
 	err = c.read()
@@ -136,7 +143,8 @@ type copier struct {
 	ctx    context.Context
 	tx     *tenant.Tx
 	p      *plan
-	parser *copyParser
+	parser copyInput
+	binary bool
 	header bool // the next line names the columns, and must do so rightly
 	batch  [][]any
 	lines  []int64 // of the batch
@@ -203,17 +211,19 @@ func (c *copier) row(fields []field) error {
 		if f.null {
 			continue
 		}
-		err := validInput(f.text)
-		if err == nil {
+		var err error
+		if c.binary {
+			args[i], err = c.p.params[i].InputBinary(f.text)
+		} else if err = validInput(f.text); err == nil {
 			args[i], err = c.p.params[i].Input(string(f.text))
 		}
 		if err != nil {
 			state := fault.StateOf(err)
-			return fault.Wrap("copy", fault.KindOf(err), err, "line %d, column %q", c.parser.line, columns[i]).WithState(state)
+			return fault.Wrap("copy", fault.KindOf(err), err, "line %d, column %q", c.parser.number(), columns[i]).WithState(state)
 		}
 		c.bytes += len(f.text) + 16
 	}
-	c.batch, c.lines = append(c.batch, args), append(c.lines, c.parser.line)
+	c.batch, c.lines = append(c.batch, args), append(c.lines, c.parser.number())
 	c.rows++
 	if len(c.batch) >= copyBatchRows || c.bytes >= copyBatchBytes {
 		return c.flush()
@@ -252,7 +262,10 @@ func (c *copier) flush() error {
 
 // copyOut sends the rows of a query as lines.
 func (s *session) copyOut(ctx context.Context, p *plan, f copyFormat) (outcome, error) {
-	o := &copyOutput{s: s, p: p, f: f}
+	var o copyRows = &copyOutput{s: s, p: p, f: f}
+	if p.st.Copy.Binary {
+		o = &binaryOutput{s: s, p: p}
+	}
 	if s.tx.open() {
 		tx, err := s.enter(ctx)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"kimberlite/internal/fault"
@@ -202,16 +201,6 @@ func TestCopyThatTheClientGivesUp(t *testing.T) {
 	check(t, err)
 	if !slices.Equal(ids, []int64{3}) {
 		t.Fatalf("rows %v", ids)
-	}
-}
-
-func TestCopyFromOfPgxIsRefusedOrWorks(t *testing.T) {
-	// pgx's CopyFrom asks for the binary format, which is not offered.
-	_, conn := withTable(t, nil)
-	_, err := conn.CopyFrom(t.Context(), pgx.Identifier{"t"}, []string{"id", "name"}, pgx.CopyFromRows([][]any{{1, "a"}}))
-	var e *pgconn.PgError
-	if !asPg(err, &e) || e.Code != "0A000" {
-		t.Fatalf("answered %v", err)
 	}
 }
 

@@ -50,6 +50,8 @@ type copyParser struct {
 
 func newCopyParser(f copyFormat) *copyParser { return &copyParser{f: f} }
 
+func (p *copyParser) number() int64 { return p.line }
+
 // bad is an error of the input, with its line.
 func (p *copyParser) bad(format string, args ...any) *fault.Error {
 	return fault.New("copy", fault.Invalid, "line %d: %s", p.line, fmt.Sprintf(format, args...)).WithState("22P04")
