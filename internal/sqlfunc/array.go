@@ -232,11 +232,14 @@ func stringToArray(args []any) (any, error) {
 	switch {
 	case s == "":
 	case args[1] == nil:
-		parts = strings.Split(s, "")
+		parts = strings.SplitN(s, "", maxElements+1)
 	case text(args[1]) == "":
 		parts = []string{s}
 	default:
-		parts = strings.Split(s, text(args[1]))
+		parts = strings.SplitN(s, text(args[1]), maxElements+1)
+	}
+	if len(parts) > maxElements {
+		return nil, tooManyElements()
 	}
 	list := make([]any, len(parts))
 	for i, p := range parts {

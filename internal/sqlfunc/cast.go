@@ -169,6 +169,9 @@ func convertArray(v any, from, to sqltype.Type, explicit bool) (any, error) {
 
 // elements reads an array: nil, json.Number, string or bool.
 func elements(v any) ([]any, error) {
+	if strings.Count(text(v), ",") > maxElements {
+		return nil, tooManyElements()
+	}
 	decoder := json.NewDecoder(strings.NewReader(text(v)))
 	decoder.UseNumber()
 	var list []any

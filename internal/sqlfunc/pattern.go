@@ -3,7 +3,6 @@ package sqlfunc
 import (
 	"regexp"
 	"strings"
-	"sync"
 	"unicode/utf8"
 )
 
@@ -29,7 +28,7 @@ func patternFunctions() []Function {
 	}
 	match := func(flags string) call {
 		return func(args []any) (any, error) {
-			re, err := compiled(text(args[1]), flags)
+			re, err := compiled(text(args[1]), flags, text(args[0]))
 			if err != nil {
 				return nil, err
 			}
@@ -38,18 +37,22 @@ func patternFunctions() []Function {
 	}
 	list = append(list, strict("pg_regexp_match", 2, match("")), strict("pg_regexp_imatch", 2, match("i")),
 		strict("pg_regexp_count", 2, func(args []any) (any, error) {
-			re, err := compiled(text(args[1]), "")
+			re, err := compiled(text(args[1]), "", text(args[0]))
 			if err != nil {
 				return nil, err
 			}
-			return int64(len(re.FindAllStringIndex(text(args[0]), -1))), nil
+			found := len(re.FindAllStringIndex(text(args[0]), maxElements+1))
+			if found > maxElements {
+				return nil, tooManyElements()
+			}
+			return int64(found), nil
 		}),
 		strict("pg_regexp_substr", 2, func(args []any) (any, error) { return firstMatch(text(args[0]), text(args[1]), false) }),
 		strict("pg_substring_regexp", 2, func(args []any) (any, error) { return firstMatch(text(args[0]), text(args[1]), true) }),
 		strict("pg_substring_similar", 3, substringSimilar),
 	)
 	list = append(list, times(strict("pg_regexp_like", 2, func(args []any) (any, error) {
-		re, err := compiled(text(args[1]), flagsOf(args, 2))
+		re, err := compiled(text(args[1]), flagsOf(args, 2), text(args[0]))
 		if err != nil {
 			return nil, err
 		}
@@ -79,10 +82,32 @@ func like(s, pattern, escape string, fold bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return boolean(likeMatch([]rune(s), parts))
+	found, err := likeMatch([]rune(s), parts)
+	if err != nil {
+		return nil, err
+	}
+	return boolean(found)
 }
 
-const maxPattern = 50_000
+// Bounds of one call: SQLite looks at the clock between calls only.
+const (
+	maxPattern = 50_000
+	// maxSteps is how many characters a pattern may be compared with, and
+	// maxRegexpSteps how often a part of a regular expression with one.
+	maxSteps       = 1 << 28
+	maxRegexpSteps = 1 << 26
+	// maxElements is how many matches may be found, and how many elements an
+	// array may have.
+	maxElements = 1_000_000
+)
+
+func tooManySteps() error {
+	return fail(stateTooMuch, "the pattern is too costly for a text of this length: use a shorter text or a simpler pattern")
+}
+
+func tooManyElements() error {
+	return fail(stateTooMuch, "more than %d elements or matches: ask for less at a time", maxElements)
+}
 
 // likePart is a character of a pattern, or one that stands for any (_) or many
 // (%).
@@ -116,9 +141,12 @@ func likeParts(pattern, escape string) ([]likePart, error) {
 }
 
 // likeMatch tries again from the last % only: quadratic at worst.
-func likeMatch(s []rune, parts []likePart) bool {
+func likeMatch(s []rune, parts []likePart) (bool, error) {
 	i, j, star, from := 0, 0, -1, 0
-	for i < len(s) {
+	for steps := 0; i < len(s); steps++ {
+		if steps > maxSteps {
+			return false, tooManySteps()
+		}
 		switch {
 		case j < len(parts) && parts[j].many:
 			star, from = j, i
@@ -130,17 +158,17 @@ func likeMatch(s []rune, parts []likePart) bool {
 			from++
 			i, j = from, star+1
 		default:
-			return false
+			return false, nil
 		}
 	}
 	for j < len(parts) && parts[j].many {
 		j++
 	}
-	return j == len(parts)
+	return j == len(parts), nil
 }
 
 func similar(s, pattern, escape string) (any, error) {
-	re, err := compiled("^(?:"+similarToRegexp(pattern, escape)+")$", "s")
+	re, err := compiled("^(?:"+similarToRegexp(pattern, escape)+")$", "s", s)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +214,7 @@ func substringSimilar(args []any) (any, error) {
 	if escape == "" || len(parts) != 3 {
 		return nil, fail(stateNotSupported, "substring SIMILAR needs two escaped double quotes in its pattern")
 	}
-	re, err := compiled("^(?:"+similarToRegexp(parts[0], escape)+")("+similarToRegexp(parts[1], escape)+")(?:"+similarToRegexp(parts[2], escape)+")$", "s")
+	re, err := compiled("^(?:"+similarToRegexp(parts[0], escape)+")("+similarToRegexp(parts[1], escape)+")(?:"+similarToRegexp(parts[2], escape)+")$", "s", s)
 	if err != nil {
 		return nil, err
 	}
@@ -194,151 +222,4 @@ func substringSimilar(args []any) (any, error) {
 		return m[1], nil
 	}
 	return nil, nil //nolint:nilnil // NULL
-}
-
-// cache holds compiled expressions; it is emptied when it is full.
-var cache struct {
-	sync.Mutex // guards compiled
-	compiled   map[string]*regexp.Regexp
-}
-
-const maxCached = 256
-
-// compiled compiles an expression with PostgreSQL's flags: i ignores case, n
-// and m let ^ and $ match at lines, s does not, x allows blanks; g and c are
-// looked at elsewhere.
-func compiled(pattern, flags string) (*regexp.Regexp, error) {
-	if len(pattern) > maxPattern {
-		return nil, fail(stateTooMuch, "a pattern has at most %d bytes", maxPattern)
-	}
-	key := flags + "/" + pattern
-	cache.Lock()
-	defer cache.Unlock()
-	if re := cache.compiled[key]; re != nil {
-		return re, nil
-	}
-	prefix := "s" // a dot matches a line's end in PostgreSQL
-	for _, f := range flags {
-		switch f {
-		case 'i':
-			prefix += "i"
-		case 'n', 'm':
-			prefix = strings.ReplaceAll(prefix, "s", "") + "m"
-		case 's', 'g', 'c', 't':
-		default:
-			return nil, fail(stateInvalidArgument, "invalid regular expression option: use g, i, n, m, s or c")
-		}
-	}
-	source := strings.NewReplacer(`\m`, `\b`, `\M`, `\b`, `\y`, `\b`, `\Y`, `\B`).Replace(pattern)
-	re, err := regexp.Compile("(?" + prefix + ")" + source)
-	if err != nil {
-		return nil, fail(stateInvalidRegexp, "invalid regular expression: it is RE2's syntax, without back references and look-around")
-	}
-	if cache.compiled == nil || len(cache.compiled) >= maxCached {
-		cache.compiled = map[string]*regexp.Regexp{}
-	}
-	cache.compiled[key] = re
-	return re, nil
-}
-
-// firstMatch is the first match, or, with group, its first group.
-func firstMatch(s, pattern string, group bool) (any, error) {
-	re, err := compiled(pattern, "")
-	if err != nil {
-		return nil, err
-	}
-	m := re.FindStringSubmatchIndex(s)
-	switch {
-	case m == nil:
-		return nil, nil //nolint:nilnil // NULL
-	case group && len(m) > 2:
-		if m[2] < 0 {
-			return nil, nil //nolint:nilnil // NULL
-		}
-		return s[m[2]:m[3]], nil
-	}
-	return s[m[0]:m[1]], nil
-}
-
-func regexpReplace(args []any) (any, error) {
-	flags := flagsOf(args, 3)
-	re, err := compiled(text(args[1]), flags)
-	if err != nil {
-		return nil, err
-	}
-	s, with := text(args[0]), replacement(text(args[2]))
-	if strings.Contains(flags, "g") {
-		return made(re.ReplaceAllString(s, with))
-	}
-	m := re.FindStringSubmatchIndex(s)
-	if m == nil {
-		return s, nil
-	}
-	return made(s[:m[0]] + string(re.ExpandString(nil, with, s, m)) + s[m[1]:])
-}
-
-// replacement turns \1 and \& into Go's ${1} and ${0}.
-func replacement(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '$':
-			b.WriteString("$$")
-		case s[i] != '\\' || i+1 == len(s):
-			b.WriteByte(s[i])
-		default:
-			i++
-			switch c := s[i]; {
-			case c >= '1' && c <= '9':
-				b.WriteString("${" + string(c) + "}")
-			case c == '&':
-				b.WriteString("${0}")
-			case c == '\\':
-				b.WriteByte('\\')
-			default:
-				b.WriteString(`\` + string(c))
-			}
-		}
-	}
-	return b.String()
-}
-
-func regexpMatchArray(args []any) (any, error) {
-	flags := flagsOf(args, 2)
-	if strings.Contains(flags, "g") {
-		return nil, fail(stateInvalidArgument, "regexp_match() does not support the option g: use regexp_matches")
-	}
-	re, err := compiled(text(args[1]), flags)
-	if err != nil {
-		return nil, err
-	}
-	s := text(args[0])
-	m := re.FindStringSubmatchIndex(s)
-	if m == nil {
-		return nil, nil //nolint:nilnil // NULL
-	}
-	if len(m) == 2 {
-		return arrayText([]any{s[m[0]:m[1]]})
-	}
-	var groups []any
-	for i := 2; i < len(m); i += 2 {
-		if m[i] < 0 {
-			groups = append(groups, nil)
-			continue
-		}
-		groups = append(groups, s[m[i]:m[i+1]])
-	}
-	return arrayText(groups)
-}
-
-func regexpSplit(args []any) (any, error) {
-	re, err := compiled(text(args[1]), flagsOf(args, 2))
-	if err != nil {
-		return nil, err
-	}
-	var parts []any
-	for _, p := range re.Split(text(args[0]), -1) {
-		parts = append(parts, p)
-	}
-	return arrayText(parts)
 }

@@ -118,6 +118,9 @@ type clockParts struct {
 }
 
 func written(c clockParts, format string) (any, error) {
+	if len(format) > maxPattern {
+		return nil, fail(stateTooMuch, "a template has at most %d bytes", maxPattern)
+	}
 	var b strings.Builder
 	for _, p := range template(format) {
 		if p.pattern == "" {
