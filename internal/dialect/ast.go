@@ -178,7 +178,6 @@ type query struct {
 	body          queryBody
 	orderBy       []sortKey
 	limit, offset expr
-	locking       bool
 }
 
 type cte struct {

@@ -88,6 +88,9 @@ func describe(s *dialect.Statement, err error) string {
 	if s.SQL != "" {
 		fmt.Fprintf(&b, "= %s\n", s.SQL)
 	}
+	if s.Query != nil {
+		fmt.Fprintf(&b, "= %s\n", s.Query.SQL)
+	}
 	for _, sql := range s.After {
 		fmt.Fprintf(&b, "> %s\n", sql)
 	}
@@ -111,6 +114,12 @@ func describe(s *dialect.Statement, err error) string {
 	}
 	if s.Name+s.Show != "" {
 		b.WriteString(" " + s.Name + s.Show)
+	}
+	if s.Move != nil {
+		fmt.Fprintf(&b, " %+v", *s.Move)
+	}
+	if s.Locks {
+		fmt.Fprintf(&b, " locks, nowait %v", s.NoWait)
 	}
 	if s.TxOptions != (dialect.TxOptions{}) {
 		fmt.Fprintf(&b, " %+v", s.TxOptions)

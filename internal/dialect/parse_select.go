@@ -130,7 +130,7 @@ func (p *parser) locking(q *query) error {
 	default:
 		return p.unexpected()
 	}
-	q.locking = true
+	p.locks = true
 	if p.word("of") {
 		for {
 			if _, _, err := p.qualified(); err != nil {
@@ -145,6 +145,7 @@ func (p *parser) locking(q *query) error {
 	case p.words("skip", "locked"):
 		return p.unsupported(t.start, "FOR UPDATE SKIP LOCKED is not supported: transactions of a tenant run one after another, so that no row is ever locked alone")
 	case p.word("nowait"):
+		p.noWait = true
 	}
 	return nil
 }

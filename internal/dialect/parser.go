@@ -13,6 +13,8 @@ type parser struct {
 	depth  int
 	// retries counts the parentheses that were read twice.
 	retries int
+	// locks says that FOR UPDATE or its like was read, noWait that NOWAIT was.
+	locks, noWait bool
 }
 
 // maxRetries bounds how often a parenthesis in FROM is read again as a join.

@@ -37,8 +37,7 @@ var refusedStatements = map[string]string{
 	"grant": "a credential's role (owner, writer, reader, auditor) says what it may do", "revoke": "a credential's role says what it may do",
 	"listen": "read the event streams", "notify": "append to an event stream", "unlisten": "there are no notifications",
 	"do": "run the statements from the client, in a transaction", "call": "there are no procedures",
-	"declare": "use the extended protocol's portals with a row limit", "fetch": "there are no cursors", "move": "there are no cursors",
-	"close": "there are no cursors", "lock": "transactions of a tenant's writers run one after another", "merge": "use INSERT … ON CONFLICT",
+	"lock": "transactions of a tenant's writers run one after another", "merge": "use INSERT … ON CONFLICT",
 	"security": "there are no security labels", "import": "there are no foreign tables", "reassign": "there are no owners of objects",
 	"refresh": "there are no materialized views", "load": "there are no libraries to load",
 }

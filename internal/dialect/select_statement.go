@@ -14,7 +14,10 @@ func (t *translator) selectStatement(p *parser) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Statement{Kind: Query, SQL: b.render(t), Columns: b.columns(), Tag: "SELECT", Returns: true, ReadOnlyHint: !q.locking}, nil
+	return &Statement{
+		Kind: Query, SQL: b.render(t), Columns: b.columns(), Tag: "SELECT", Returns: true,
+		ReadOnlyHint: !p.locks, Locks: p.locks, NoWait: p.noWait,
+	}, nil
 }
 
 // topQuery translates a query whose rows go to the client.

@@ -47,6 +47,12 @@ func (t *translator) sessionStatement(p *parser, first token) (*Statement, bool,
 		} else {
 			s.Name, err = p.name()
 		}
+	case "declare":
+		s, err = t.declare(p)
+	case "fetch", "move":
+		s, err = t.fetchCursor(p, first.value)
+	case "close":
+		s, err = t.closeCursor(p)
 	case "copy":
 		s, err = t.copy(p)
 	case "explain":

@@ -54,6 +54,14 @@ const (
 	// Explain describes how SQLite runs a statement: SQL is EXPLAIN QUERY PLAN,
 	// whose last column is the text.
 	Explain
+	// Declare opens the cursor Name for Query.
+	Declare
+	// Fetch reads Move rows of the cursor Name; its columns are the cursor's.
+	Fetch
+	// Move goes over Move rows of the cursor Name.
+	Move
+	// Close closes the cursor Name, "" for all.
+	Close
 	// Nothing is accepted and needs nothing done; Notice says why.
 	Nothing
 )
@@ -93,6 +101,13 @@ type Statement struct {
 	TxOptions TxOptions
 	// Chain is COMMIT AND CHAIN and ROLLBACK AND CHAIN.
 	Chain bool
+	// Locks says that the rows read are locked until the transaction ends
+	// (FOR UPDATE and its like), NoWait that it fails rather than wait for that.
+	Locks, NoWait bool
+	// Query is what DECLARE opens a cursor for. Its parameters are Params.
+	Query *Statement
+	// Move is how far FETCH and MOVE go.
+	Move *CursorMove
 	// Copy is of COPY.
 	Copy *CopyOptions
 	// Prepared is of PREPARE: the text of the statement, and the OIDs of its
