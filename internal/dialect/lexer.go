@@ -9,6 +9,10 @@ import (
 // maxStatementBytes is the longest text that is read.
 const maxStatementBytes = 4 << 20
 
+// maxTokens is how many tokens it may have: each takes ten times the memory of
+// its shortest text.
+const maxTokens = 2 << 20
+
 // lexer cuts a text into tokens by PostgreSQL's rules. Comments are no tokens.
 type lexer struct {
 	text string
@@ -36,6 +40,9 @@ func lex(text string) ([]token, error) {
 		tokens = append(tokens, t)
 		if t.kind == tokEnd {
 			return tokens, nil
+		}
+		if len(tokens) > maxTokens {
+			return nil, tooComplex(text, t.start, "the statement has more than %d words and marks", maxTokens)
 		}
 	}
 }
