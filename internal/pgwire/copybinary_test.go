@@ -80,10 +80,10 @@ func TestABrokenBinaryFormatIsRefused(t *testing.T) {
 		return b
 	}
 	for what, data := range map[string][]byte{
-		"signature not recognized":    change(3, 'X'),
-		"(WITH OIDS)":                 change(11, 0, 1, 0, 0),
-		"unrecognized critical flags": change(11, 0, 2, 0, 0),
-		"missing length":              change(15, 0xff, 0xff, 0xff, 0xff),
+		"signature not recognized":                  change(3, 'X'),
+		"(WITH OIDS)":                               change(11, 0, 1, 0, 0),
+		"unrecognized critical flags":               change(11, 0, 2, 0, 0),
+		"missing length":                            change(15, 0xff, 0xff, 0xff, 0xff),
 		"line 1: row field count is 3, expected 2":  change(19, 0, 3),
 		"line 1: row field count is -2, expected 2": change(19, 0xff, 0xfe),
 		"line 1: invalid field size":                change(21, 0xff, 0xff, 0xff, 0xfe),

@@ -35,6 +35,8 @@ type plan struct {
 	params  []sqltype.Type
 	// readOnly says that it changes nothing, by SQLite's word.
 	readOnly bool
+	// query is what DECLARE opens a cursor for.
+	query *plan
 	// call is set for functions that the session itself answers.
 	call *sessionCall
 }
@@ -115,7 +117,10 @@ func cacheable(k dialect.Kind) bool {
 
 // fresh says whether a plan still fits the schema.
 func (s *session) fresh(ctx context.Context, p *plan) (bool, error) {
-	if !isData(p.st.Kind) && p.st.Kind != dialect.Copy || p.call != nil {
+	if p.st.Kind == dialect.Fetch {
+		return sameColumns(p.columns, s.cursorColumns(p.st.Name)), nil
+	}
+	if !isData(p.st.Kind) && p.st.Kind != dialect.Copy && p.st.Kind != dialect.Declare || p.call != nil {
 		return true, nil
 	}
 	sc, err := s.schema(ctx)
@@ -184,6 +189,13 @@ func (s *session) describePlan(ctx context.Context, p *plan, sc *schema.Schema) 
 		p.columns = []column{newColumn("QUERY PLAN", sqltype.Text)}
 	case dialect.Show:
 		p.columns = showColumns(st.Show)
+	case dialect.Declare:
+		p.query = &plan{st: st.Query, version: p.version, params: p.params}
+		err := s.describePlan(ctx, p.query, sc)
+		p.readOnly = p.query.readOnly
+		return err
+	case dialect.Fetch:
+		p.columns = s.cursorColumns(st.Name)
 	case dialect.Execute:
 		target, ok := s.plans.named[st.Name]
 		if !ok {
@@ -200,6 +212,9 @@ func (s *session) describePlan(ctx context.Context, p *plan, sc *schema.Schema) 
 // tables of its own.
 func (s *session) compile(ctx context.Context, sql string) (projection.Description, error) {
 	if s.tx.ddl && s.tx.tx != nil {
+		if err := s.spoolPortals(); err != nil {
+			return projection.Description{}, err
+		}
 		return s.tx.tx.Describe(ctx, sql)
 	}
 	return s.tenant.Describe(ctx, sql)

@@ -24,6 +24,10 @@ type portal struct {
 	finished bool
 	out      outcome
 	cursor   *cursor // of rows that were not asked for yet
+	// declared says that it is a cursor of DECLARE, level how many savepoints
+	// there were then.
+	declared bool
+	level    int
 }
 
 // cursor gives the rows of a suspended portal. It holds a reader of the
@@ -36,12 +40,13 @@ type cursor struct {
 	err    func() error
 	// result is the statement's outcome after the last row.
 	result record.Result
-	// spool are rows that were fetched ahead, as messages; after them comes
-	// nothing.
-	spool   []byte
-	spooled bool
-	rows    int64
-	pending *projection.Row // fetched to see whether there is one more
+	// spool are rows that were fetched ahead, as messages, or as values for
+	// asValues; after them comes nothing.
+	spool    []byte
+	spooled  bool
+	asValues bool
+	rows     int64
+	pending  *projection.Row // fetched to see whether there is one more
 }
 
 func errNoPortal(name string) error {
@@ -133,7 +138,12 @@ func (s *session) spoolPortal(p *portal) error {
 			err = c.err()
 			break
 		}
-		if c.spool, err = appendRow(c.spool, p.plan.columns, p.formats, row); err == nil {
+		if c.asValues {
+			c.spool = appendHeld(c.spool, row, len(p.plan.columns))
+		} else {
+			c.spool, err = appendRow(c.spool, p.plan.columns, p.formats, row)
+		}
+		if err == nil {
 			err = s.checkSpool(len(c.spool) + s.plans.held)
 		}
 	}
@@ -171,6 +181,11 @@ func (s *session) runPortal(ctx context.Context, p *portal, limit int64) (out ou
 	if p.plan.st.Kind != dialect.Query || p.plan.call != nil {
 		return s.runWhole(ctx, p, limit)
 	}
+	return s.readPortal(ctx, p, limit, &rowWriter{s: s, columns: p.plan.columns, formats: p.formats})
+}
+
+// readPortal is runPortal for a query, whose rows w takes.
+func (s *session) readPortal(ctx context.Context, p *portal, limit int64, w *rowWriter) (out outcome, suspended bool, err error) {
 	if p.cursor == nil {
 		if p.cursor, err = s.openCursor(p); err != nil {
 			return outcome{}, false, err
@@ -179,7 +194,6 @@ func (s *session) runPortal(ctx context.Context, p *portal, limit int64) (out ou
 	c := p.cursor
 	unwatch := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
 	defer unwatch()
-	w := &rowWriter{s: s, columns: p.plan.columns, formats: p.formats}
 	for limit == 0 || w.rows < limit {
 		if c.spooled {
 			if err := s.sendSpooled(c, w, limit); err != nil {
@@ -211,11 +225,20 @@ func (s *session) runPortal(ctx context.Context, p *portal, limit int64) (out ou
 func (s *session) sendSpooled(c *cursor, w *rowWriter, limit int64) error {
 	for len(c.spool) > 0 && (limit == 0 || w.rows < limit) {
 		n := 1 + int(uint32(c.spool[1])<<24|uint32(c.spool[2])<<16|uint32(c.spool[3])<<8|uint32(c.spool[4]))
-		if err := w.keep(append(s.w.out(), c.spool[:n]...)); err != nil {
+		var err error
+		switch {
+		case w.discard:
+			w.rows++
+		case c.asValues:
+			err = w.values(heldValues(c.spool[:n], len(w.columns))...)
+		default:
+			err = w.keep(append(s.w.out(), c.spool[:n]...))
+			w.rows++
+		}
+		if err != nil {
 			return err
 		}
 		c.spool = c.spool[n:]
-		w.rows++
 	}
 	if len(c.spool) == 0 {
 		return c.err()

@@ -28,6 +28,8 @@ type rowWriter struct {
 	rows     int64
 	// spool, if not nil, takes the rows in the client's place.
 	spool *[]byte
+	// discard says that rows are only counted.
+	discard bool
 }
 
 // buffer is what the next row is appended to.
@@ -52,6 +54,10 @@ func (w *rowWriter) begin() error {
 
 // row sends one row.
 func (w *rowWriter) row(row *projection.Row) error {
+	if w.discard {
+		w.rows++
+		return nil
+	}
 	if err := w.begin(); err != nil {
 		return err
 	}
@@ -142,6 +148,12 @@ func (s *session) run(ctx context.Context, p *plan, args []any, w *rowWriter) (o
 		return s.runCopy(ctx, p)
 	case dialect.Execute:
 		return s.runExecute(ctx, p.st, w)
+	case dialect.Declare:
+		return s.runDeclare(ctx, p, args)
+	case dialect.Fetch, dialect.Move:
+		return s.runFetch(ctx, p.st, w)
+	case dialect.Close:
+		return s.runClose(p.st)
 	}
 	return s.runSession(ctx, p.st, w)
 }

@@ -96,6 +96,9 @@ func (s *session) enter(ctx context.Context) (*tenant.Tx, error) {
 // schema returns the schema that the next statement sees.
 func (s *session) schema(ctx context.Context) (*schema.Schema, error) {
 	if s.tx.tx != nil && s.tx.ddl {
+		if err := s.spoolPortals(); err != nil {
+			return nil, err
+		}
 		return s.tx.tx.Schema(ctx)
 	}
 	return s.tenant.Schema(ctx)
@@ -107,7 +110,7 @@ func (s *session) schema(ctx context.Context) (*schema.Schema, error) {
 func (s *session) failTransaction() {
 	switch {
 	case s.tx.block:
-		s.dropPortals()
+		s.dropPortalsSince(len(s.tx.savepoints) - 1)
 		s.tx.failed = true
 		if len(s.tx.savepoints) == 0 && s.tx.tx != nil {
 			_ = s.tx.tx.Rollback() // it may be over already
@@ -225,13 +228,19 @@ func (s *session) savepointControl(ctx context.Context, st *dialect.Statement) (
 		return "", fault.New("sql", fault.SQL, "savepoint %q does not exist", st.Name).WithState("3B001")
 	}
 	if st.Kind == dialect.Release {
+		if err := s.spoolPortals(); err != nil {
+			return "", err
+		}
+		for _, p := range s.portals {
+			p.level = min(p.level, at)
+		}
 		if err := s.tx.tx.Release(ctx, st.Name); err != nil {
 			return "", err
 		}
 		s.tx.savepoints = s.tx.savepoints[:at]
 		return "RELEASE", nil
 	}
-	s.dropPortals()
+	s.dropPortalsSince(at)
 	if err := s.tx.tx.RollbackTo(ctx, st.Name); err != nil {
 		return "", err
 	}
