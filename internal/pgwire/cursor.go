@@ -36,7 +36,7 @@ func (s *session) runDeclare(ctx context.Context, p *plan, args []any) (outcome,
 		declared.held += valueBytes(a)
 	}
 	var err error
-	if declared.cursor, err = s.openCursor(declared); err != nil {
+	if declared.cursor, err = s.openCursor(ctx, declared); err != nil {
 		return outcome{}, err
 	}
 	declared.cursor.asValues = true

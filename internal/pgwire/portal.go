@@ -187,7 +187,7 @@ func (s *session) runPortal(ctx context.Context, p *portal, limit int64) (out ou
 // readPortal is runPortal for a query, whose rows w takes.
 func (s *session) readPortal(ctx context.Context, p *portal, limit int64, w *rowWriter) (out outcome, suspended bool, err error) {
 	if p.cursor == nil {
-		if p.cursor, err = s.openCursor(p); err != nil {
+		if p.cursor, err = s.openCursor(ctx, p); err != nil {
 			return outcome{}, false, err
 		}
 	}
@@ -269,8 +269,9 @@ func (s *session) runWhole(ctx context.Context, p *portal, limit int64) (outcome
 }
 
 // openCursor starts a query whose rows are asked for in portions. Its context
-// is the session's: it outlives the message that began it.
-func (s *session) openCursor(p *portal) (*cursor, error) {
+// is the session's: it outlives the message that began it, whose own is that
+// for waiting.
+func (s *session) openCursor(wait context.Context, p *portal) (*cursor, error) {
 	if err := s.mayWrite(p.plan); err != nil {
 		return nil, err
 	}
@@ -294,6 +295,9 @@ func (s *session) openCursor(p *portal) (*cursor, error) {
 		return c, nil
 	}
 	tx, err := s.enter(ctx)
+	if err == nil {
+		err = s.lockRows(wait, tx, p.plan.st)
+	}
 	if err != nil {
 		cancel(nil)
 		return nil, err

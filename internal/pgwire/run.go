@@ -180,7 +180,7 @@ func (s *session) runData(ctx context.Context, p *plan, args []any, w *rowWriter
 		return outcome{}, err
 	}
 	st := p.st
-	composite := len(st.Before)+len(st.After)+len(st.NewSequences)+len(st.DropSequences) > 0
+	composite := st.NoWait || len(st.Before)+len(st.After)+len(st.NewSequences)+len(st.DropSequences) > 0
 	switch {
 	case s.tx.open():
 		return s.runInTransaction(ctx, p, args, w)
@@ -292,6 +292,9 @@ func (s *session) runInTransaction(ctx context.Context, p *plan, args []any, w *
 			return outcome{}, err
 		}
 	}
+	if err := s.lockRows(ctx, tx, st); err != nil {
+		return outcome{}, err
+	}
 	var res record.Result
 	switch {
 	case st.SQL == "":
@@ -318,4 +321,21 @@ func (s *session) runInTransaction(ctx context.Context, p *plan, args []any, w *
 		return out, nil
 	}
 	return out, w.begin()
+}
+
+// lockRows takes the tenant's writer for a query FOR UPDATE or its like: no
+// row is changed by others before the transaction ends.
+func (s *session) lockRows(ctx context.Context, tx *tenant.Tx, st *dialect.Statement) error {
+	if !st.Locks {
+		return nil
+	}
+	if d := s.settings.lockWait; d > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, d, fault.New("sql", fault.Timeout, "canceling statement due to lock timeout").WithState("55P03"))
+		defer stop()
+	}
+	if err := tx.Lock(ctx, st.NoWait); err != nil {
+		return because(ctx, err)
+	}
+	return nil
 }
