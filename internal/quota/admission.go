@@ -23,6 +23,9 @@ type Admission struct {
 
 	mu     sync.Mutex // guards bucket
 	bucket Bucket
+
+	paceMu sync.Mutex // guards pacer
+	pacer  Pacer
 }
 
 // NewAdmission returns an Admission with nothing in flight and a full bucket.
@@ -112,6 +115,14 @@ func (a *Admission) refuse(l *Limits, wait time.Duration) error {
 		ConcurrentOps, l.MaxConcurrentOps, usage, slotRetry, ConcurrentOps)
 	err.Quota = &fault.Quota{Limit: ConcurrentOps, Value: l.MaxConcurrentOps, Usage: usage, RetryAfter: slotRetry}
 	return err
+}
+
+// Pause returns how long whoever has to tell a client of a refusal made now
+// holds it back: see [Pacer]. Ask once for each refusal.
+func (a *Admission) Pause(now time.Time) time.Duration {
+	a.paceMu.Lock()
+	defer a.paceMu.Unlock()
+	return a.pacer.Refuse(now)
 }
 
 // roundUp makes a wait readable, and never shorter.

@@ -88,5 +88,30 @@ func (d *door) outcome(ctx context.Context, c *call, panicked any, err error) er
 		}
 	default:
 	}
+	d.pause(ctx, c, err)
 	return d.failure(ctx, c, err)
+}
+
+// pause holds a refusal by the tenant's limits of operations back, lest a
+// caller that asks again at once keep the server busy. The end of the request
+// or of its session ends it.
+func (d *door) pause(ctx context.Context, c *call, err error) {
+	if p := c.session.Principal(); p.Operator || p.Tenant.IsZero() {
+		return
+	}
+	t, gone := c.session.Tenant()
+	if gone != nil {
+		return
+	}
+	wait := t.PauseBeforeRefusal(err)
+	if wait <= 0 {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-c.session.Done():
+	}
 }

@@ -54,6 +54,18 @@ func (t *Tenant) enter(ctx context.Context) (*Runtime, error) {
 	return rt, nil
 }
 
+// PauseBeforeRefusal returns how long a door holds err back before it tells a
+// client of it: 0 unless err is a refusal of an operation by the tenant's
+// limits of operations. A client that is refused may ask again at once, and
+// many of them would take the processor from other tenants. No slot and no
+// lock is held meanwhile. Ask once for each refusal.
+func (t *Tenant) PauseBeforeRefusal(err error) time.Duration {
+	if k := fault.KindOf(err); k != fault.RateLimited && k != fault.TooManyOps {
+		return 0
+	}
+	return t.slot.admission.Pause(t.m.o.Clock.Now())
+}
+
 func (t *Tenant) leave() {
 	t.slot.release()
 	t.slot.admission.Leave()
