@@ -113,9 +113,14 @@ func (w *rowWriter) values(values ...any) error {
 func (s *session) timed(tag *string, run func(ctx context.Context) (outcome, error)) (out outcome, err error) {
 	start := time.Now()
 	ctx := s.begin()
+	session := ctx // which the statement's own time limit does not end
 	defer func() {
+		took := time.Since(start)
+		if err != nil {
+			s.pause(session, err)
+		}
 		s.done()
-		s.srv.c.Observer.StatementDone(s.tenantID, strings.TrimSuffix(*tag, " 0"), time.Since(start), max(out.count, 0), err)
+		s.srv.c.Observer.StatementDone(s.tenantID, strings.TrimSuffix(*tag, " 0"), took, max(out.count, 0), err)
 	}()
 	if d := s.settings.statementTimeout(s.srv.limits.StatementTimeout); d > 0 {
 		var stop context.CancelFunc
@@ -124,6 +129,23 @@ func (s *session) timed(tag *string, run func(ctx context.Context) (outcome, err
 	}
 	out, err = run(ctx)
 	return out, because(ctx, err)
+}
+
+// pause holds a refusal by the tenant's limits of operations back, lest a
+// client that asks again at once keep the server busy. To cancel the
+// statement, to revoke the credential and to stop the server each end it.
+func (s *session) pause(ctx context.Context, err error) {
+	d := s.tenant.PauseBeforeRefusal(err)
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-s.srv.stopping:
+	}
 }
 
 // run runs a planned statement and sends its rows, not its tag.
