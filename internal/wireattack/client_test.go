@@ -246,3 +246,7 @@ func (a *attacker) send(t testing.TB, how way, sql string, args []any) error {
 	a.judge(t, a.name+", "+how.name, err)
 	return err
 }
+
+func query(sql string) *pgproto3.Query { return &pgproto3.Query{String: sql} }
+
+func errorsAs(err error, target **pgconn.PgError) bool { return errors.As(err, target) }
