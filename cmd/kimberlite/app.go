@@ -47,11 +47,12 @@ type globals struct {
 const rootLong = `Kimberlite is a compliance-first, multi-tenant database: every tenant has its
 own hash-chained log, its own tables, its own keys and its own quotas.
 
-The verbs act on a data directory, which --data or ` + envData + ` names and
-which one process at a time may use, or on a running node, which --server or
-` + envServer + ` names, with the secret of a credential in --token or ` + envToken + `;
-told neither, on the node that context use chose. A tenant is named by its id or
-its name; digits alone are an id.
+A server is run by dev, for this machine, or by serve. The verbs act on such a
+running node, which --server or ` + envServer + ` names, with the secret of a
+credential in --token or ` + envToken + `, or on a data directory, which --data or
+` + envData + ` names and which one process at a time may use; told neither, on
+the node that context use chose. demo, bench and verify act on files alone. A
+tenant is named by its id or its name; digits alone are an id.
 
 With --json, ids, offsets, sizes in bytes and counts are numbers, times are
 RFC 3339 in UTC, hashes and keys are hexadecimal, and null is no limit.
@@ -66,7 +67,7 @@ func newRoot(a *app) *cobra.Command {
 		Use:           "kimberlite",
 		Short:         "A compliance-first, multi-tenant database",
 		Long:          rootLong,
-		Example:       "  kimberlite demo",
+		Example:       "  kimberlite demo\n  kimberlite tenant list --data ./kimberlite-demo-data",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,

@@ -1,12 +1,13 @@
-// Command kimberlite is the one binary of Kimberlite: its verbs create and
-// look at tenants, run SQL, load files, read streams, rotate keys, verify
-// files, measure and demonstrate.
+// Command kimberlite is the one binary of Kimberlite: its verbs run a server,
+// create and look at tenants and credentials, run SQL, load files, read streams
+// and the audit trail, rotate keys, verify files, measure and demonstrate.
 //
 // It guarantees the verbs, flags, output formats and exit statuses of the
 // command line's contract: output for people by default, one JSON document
 // with --json, errors on stderr as one line or one JSON object, and an exit
-// status that says the kind of failure. It reaches the database through the
-// public API only and decides nothing about tenants itself.
+// status that says the kind of failure. It reaches a data directory through the
+// public API and a server through package client, and decides nothing about
+// tenants itself.
 package main
 
 import (

@@ -23,11 +23,11 @@ func sqlCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sql",
 		Short: "Run SQL for one tenant: statements, a script, or a shell",
-		Long: `Run SQL for one tenant. -c gives statements, several of them run in order;
-without -c they are read from standard input, and on a terminal a shell with
-history starts, where \? lists its commands. Each statement takes effect by
-itself, unless BEGIN and COMMIT make several one transaction; the first one
-that fails ends the run.
+		Long: `Run SQL, of SQLite's dialect, for one tenant. -c gives statements, several of
+them run in order; without -c they are read from standard input, and on a
+terminal a shell with history starts, where \? lists its commands. Each statement
+takes effect by itself, unless BEGIN and COMMIT make several one transaction; the
+first one that fails ends the run.
 
 Formats: table is for people; csv is a header line and rows, NULL as nothing,
 blobs as \x and hexadecimal digits; json is one array of objects per statement,

@@ -25,7 +25,7 @@ directory that does not exist yet is made.`,
 	}
 	flags.add(c, "0s", defaultSize, "unlimited")
 	c.Flags().StringVar(&id, "id", "", "id, a number from 1 on (required)")
-	c.Flags().StringVar(&region, "region", kimberlite.DefaultRegion, "where the data must stay, such as us-east")
+	c.Flags().StringVar(&region, "region", kimberlite.DefaultRegion, "region, such as us-east, which is recorded")
 	must(c.MarkFlagRequired("id"))
 	must(c.MarkFlagRequired("name"))
 	return a.verb(c, func(ctx context.Context, _ []string) error {
