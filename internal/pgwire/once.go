@@ -47,6 +47,21 @@ func (s *session) commitTx(ctx context.Context, tx *tenant.Tx) (record.Result, e
 	return tx.CommitOnce(ctx, tenant.Request{IdempotencyKey: s.takeKey()}, s.tx.work.sum())
 }
 
+// stateDoneBefore is the SQLSTATE of errDoneBefore, in a class of our own: no
+// statement fails with it otherwise.
+const stateDoneBefore = "KL004"
+
+// doneBefore replaces the error of a statement that failed because its
+// transaction took effect before, under the idempotency key that the session
+// has been given: work that is repeated may be impossible to do twice, and then
+// COMMIT, which would answer with the first outcome, is never reached.
+func (s *session) doneBefore(err error) error {
+	if err == nil || s.idempotencyKey == "" || s.tx.tx == nil || !s.tx.wrote || !s.tx.tx.TookEffect(s.idempotencyKey) {
+		return err
+	}
+	return fault.Wrap("sql", fault.AlreadyExists, err, "a transaction under this idempotency key took effect before, and this one was not done").WithState(stateDoneBefore)
+}
+
 // tenantName returns the name of the session's tenant.
 func (s *session) tenantName(id ident.TenantID) string {
 	state, err := s.srv.c.Node.Shard().Tenant(id)

@@ -289,7 +289,8 @@ func (s *session) changed(p *plan, res record.Result, rows int64) outcome {
 }
 
 // runInTransaction runs a statement in the open transaction.
-func (s *session) runInTransaction(ctx context.Context, p *plan, args []any, w *rowWriter) (outcome, error) {
+func (s *session) runInTransaction(ctx context.Context, p *plan, args []any, w *rowWriter) (_ outcome, err error) {
+	defer func() { err = s.doneBefore(err) }()
 	tx, err := s.enter(ctx)
 	if err != nil {
 		return outcome{}, err

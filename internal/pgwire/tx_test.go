@@ -215,6 +215,26 @@ func TestARetryUnderAnIdempotencyKeyTakesEffectOnce(t *testing.T) {
 	}
 }
 
+func TestARetryOfWorkThatCannotBeDoneTwiceIsToldThatItTookEffect(t *testing.T) {
+	d, conn := withTable(t, nil)
+	work := func(key string, id int) error {
+		c := d.connect(t)
+		must(t, c, "SET kimberlite.idempotency_key = '"+key+"'")
+		tx, err := c.Begin(t.Context())
+		check(t, err)
+		if _, err := tx.Exec(t.Context(), "INSERT INTO t VALUES ($1, 'a')", id); err != nil {
+			return err
+		}
+		return tx.Commit(t.Context())
+	}
+	check(t, work("k1", 1)) // its answer is lost
+	wantState(t, work("k1", 1), "KL004")
+	wantState(t, work("k2", 1), "23505") // under a key of which nothing is known
+	if got := oneValue(t, conn, "SELECT count(*) FROM t"); got != "1" {
+		t.Fatalf("it took effect %s times", got)
+	}
+}
+
 func TestConflictingTransactionsAreToldToRetry(t *testing.T) {
 	d, a := withTable(t, nil)
 	b := d.connect(t)

@@ -7,6 +7,19 @@ import (
 	"kimberlite/internal/record"
 )
 
+// TookEffect says whether a transaction or write under an idempotency key took
+// effect before, as far as is remembered. It knows once the transaction has
+// begun to write.
+func (x *Tx) TookEffect(key string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended != nil || x.group == nil {
+		return false
+	}
+	_, _, found, err := x.group.LookupIdempotent(key)
+	return err == nil && found
+}
+
 // CommitOnce is Commit of a transaction that the client named, so that a retry
 // takes effect once: when a transaction of that name took effect before, this
 // one is rolled back and answered with that one's outcome. fingerprint is of
