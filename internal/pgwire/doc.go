@@ -23,5 +23,7 @@
 // statement that writes, or the COMMIT of a transaction that does. Then the key
 // is forgotten. A client that lost its connection before the answer connects
 // again, sets the same key and repeats the same work: what took effect before
-// is answered with its first outcome and not done again.
+// is answered with its first outcome and not done again. When the work cannot
+// run twice, the statement that fails says with SQLSTATE KL004 that the
+// transaction took effect before.
 package pgwire
