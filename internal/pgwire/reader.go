@@ -16,6 +16,9 @@ const (
 	bulkReadBytes = 64 << 10
 	// maxLoginMessage is the longest message before the login is done.
 	maxLoginMessage = 10 << 10
+	// freeReadBytes is what a connection may collect of a message without
+	// asking: see messageMemory.
+	freeReadBytes = 256 << 10
 )
 
 // reader cuts the client's bytes into messages. Its buffer grows with what has
@@ -30,6 +33,10 @@ type reader struct {
 	r, w       int
 	// max is the longest body.
 	max int
+	// grant is asked for memory beyond freeReadBytes, and given it back by a
+	// negative number; nil grants all. granted is what it gave.
+	grant   func(n int) error
+	granted int
 }
 
 func newReader(src io.Reader, max int, beforeRead func() error) *reader {
@@ -59,7 +66,11 @@ func (r *reader) read(n int) error {
 		r.r, r.w = 0, r.w-r.r
 	}
 	if r.w == len(r.buf) { // full: double it, towards n
-		grown := make([]byte, min(max(2*len(r.buf), bulkReadBytes), max(n, bulkReadBytes)))
+		size := min(max(2*len(r.buf), bulkReadBytes), max(n, bulkReadBytes))
+		if err := r.ask(size - freeReadBytes); err != nil {
+			return err
+		}
+		grown := make([]byte, size)
 		copy(grown, r.buf[:r.w])
 		r.buf = grown
 	}
@@ -80,6 +91,19 @@ func (r *reader) read(n int) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// ask has n bytes granted in all, or gives back what is more.
+func (r *reader) ask(n int) error {
+	n = max(n, 0)
+	if r.grant == nil || n == r.granted {
+		return nil
+	}
+	if err := r.grant(n - r.granted); err != nil {
+		return err
+	}
+	r.granted = n
+	return nil
 }
 
 // take returns the next n bytes, which stand in the buffer. They are valid
@@ -154,6 +178,7 @@ func (r *reader) bodyLength(b []byte) (int, error) {
 func (r *reader) rest() {
 	if r.r == r.w && len(r.buf) > idleReadBytes {
 		r.buf, r.r, r.w = make([]byte, idleReadBytes), 0, 0
+		_ = r.ask(0) // giving back is not refused
 	}
 }
 

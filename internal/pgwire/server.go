@@ -22,6 +22,7 @@ type Server struct {
 	tls    *tls.Config
 	log    *slog.Logger
 	locks  *lockTable
+	memory *messageMemory
 
 	// stopping is closed when Shutdown begins.
 	stopping chan struct{}
@@ -52,9 +53,10 @@ func New(c Config) (*Server, error) {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
+	limits := c.Limits.withDefaults()
 	return &Server{
-		c: c, limits: c.Limits.withDefaults(), tls: serverTLS(c.TLS), log: c.Logger,
-		locks: newLockTable(), stopping: make(chan struct{}),
+		c: c, limits: limits, tls: serverTLS(c.TLS), log: c.Logger,
+		locks: newLockTable(), memory: newMessageMemory(limits.MaxMessageBytes), stopping: make(chan struct{}),
 		listeners: map[net.Listener]struct{}{}, conns: map[*session]struct{}{},
 		sessions: map[uint32]*session{}, perTenant: map[ident.TenantID]int{},
 	}, nil

@@ -108,6 +108,7 @@ func (s *session) recoverPanic() {
 // release gives back all that a session holds.
 func (s *session) release() {
 	close(s.watched)
+	_ = s.r.ask(0) // giving back is not refused
 	s.dropPortals()
 	s.tx.abandon()
 	s.srv.locks.releaseAll(s)
@@ -146,6 +147,7 @@ func revoked(cause error) error {
 func (s *session) loop() {
 	s.r.max = s.srv.limits.MaxMessageBytes
 	s.r.beforeRead = s.beforeRead
+	s.r.grant = func(n int) error { return s.srv.memory.take(s.tenantID, n) }
 	for {
 		if err := s.reason(); err != nil {
 			s.fatal(err)
