@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -128,16 +127,22 @@ func (s *session) copyIn(ctx context.Context, p *plan, f copyFormat) (outcome, e
 	err = c.read()
 	unwatch()
 	s.copyFrom(false)
-	if err != nil {
-		return outcome{}, err
+	if err == nil {
+		err = c.flush()
 	}
-	if err := c.flush(); err != nil {
+	// What went wrong with an earlier row comes first, and nothing may be
+	// under way any more when the transaction ends.
+	if earlier := c.settle(); earlier != nil {
+		err = earlier
+	}
+	if err != nil {
 		return outcome{}, err
 	}
 	return outcome{"COPY", c.rows}, nil
 }
 
-// copier collects rows of COPY FROM STDIN and inserts them in portions.
+// copier collects rows of COPY FROM STDIN and inserts them in portions, one
+// while it reads the next.
 type copier struct {
 	s      *session
 	ctx    context.Context
@@ -146,10 +151,14 @@ type copier struct {
 	parser copyInput
 	binary bool
 	header bool // the next line names the columns, and must do so rightly
-	batch  [][]any
-	lines  []int64 // of the batch
-	bytes  int
 	rows   int64
+
+	batch copyBatch // that is being filled
+	// other is the portion before, which inserted is told of if one is under
+	// way.
+	other    copyBatch
+	underWay bool
+	inserted chan error
 }
 
 // read takes the client's messages until it says that it is done.
@@ -206,7 +215,7 @@ func (c *copier) row(fields []field) error {
 	if len(fields) < len(columns) {
 		return c.parser.bad("missing data for column %q", columns[len(fields)])
 	}
-	args := make([]any, len(fields))
+	args := c.batch.row(len(fields))
 	for i, f := range fields {
 		if f.null {
 			continue
@@ -214,49 +223,20 @@ func (c *copier) row(fields []field) error {
 		var err error
 		if c.binary {
 			args[i], err = c.p.params[i].InputBinary(f.text)
-		} else if err = validInput(f.text); err == nil {
-			args[i], err = c.p.params[i].Input(string(f.text))
+		} else {
+			args[i], err = c.p.params[i].Input(c.batch.text(f.text))
 		}
 		if err != nil {
 			state := fault.StateOf(err)
 			return fault.Wrap("copy", fault.KindOf(err), err, "line %d, column %q", c.parser.number(), columns[i]).WithState(state)
 		}
-		c.bytes += len(f.text) + 16
+		c.batch.bytes += len(f.text) + 16
 	}
-	c.batch, c.lines = append(c.batch, args), append(c.lines, c.parser.number())
+	c.batch.lines = append(c.batch.lines, c.parser.number())
 	c.rows++
-	if len(c.batch) >= copyBatchRows || c.bytes >= copyBatchBytes {
+	if len(c.batch.rows) >= copyBatchRows || c.batch.bytes >= copyBatchBytes {
 		return c.flush()
 	}
-	return nil
-}
-
-// flush inserts the rows that were collected.
-func (c *copier) flush() error {
-	if len(c.batch) == 0 {
-		return nil
-	}
-	c.s.tx.wrote = true
-	for _, args := range c.batch {
-		if c.s.idempotencyKey == "" {
-			break
-		}
-		c.s.tx.work.add("", args)
-	}
-	_, err := c.tx.ExecBatch(c.ctx, c.p.st.SQL, c.batch)
-	if err != nil {
-		first, last := c.lines[0], c.lines[len(c.lines)-1]
-		var e *fault.Error
-		if errors.As(err, &e) {
-			shown := *e
-			if shown.Message += " (COPY, a line from " + strconv.FormatInt(first, 10) + " to " + strconv.FormatInt(last, 10) + ")"; first == last {
-				shown.Message = e.Message + " (COPY, line " + strconv.FormatInt(first, 10) + ")"
-			}
-			return &shown
-		}
-		return err
-	}
-	c.batch, c.lines, c.bytes = c.batch[:0], c.lines[:0], 0
 	return nil
 }
 

@@ -1,6 +1,9 @@
 package projection
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/ncruces/go-sqlite3"
 
 	"kimberlite/internal/fault"
@@ -18,6 +21,9 @@ type capture struct {
 	// refused says why the statement under way must be undone. It is left to
 	// run to its end: to interrupt it would undo the whole transaction.
 	refused error
+	// values and texts are what is left of the slabs that rows are cut from.
+	values []record.Value
+	texts  *strings.Builder
 }
 
 // Estimates of encoded sizes.
@@ -27,8 +33,50 @@ const (
 )
 
 func (k *capture) add(e record.Event, size int) {
+	if n := len(k.events); n == cap(k.events) && k.bulk() {
+		k.events = slices.Grow(k.events, n) // append would grow, and copy, by a quarter
+	}
 	k.events = append(k.events, e)
 	k.bytes += eventBytes + size
+}
+
+// Sizes of what events of a large transaction are cut from, and from how many
+// events on one is large.
+const (
+	bulkEvents = 256
+	slabValues = 1024
+	slabText   = 32 << 10
+)
+
+// bulk says whether values are cut from slabs: in a large transaction the
+// events live and go together, and their parts are many and small.
+func (k *capture) bulk() bool { return len(k.events) >= bulkEvents }
+
+// row returns room for the values of a row.
+func (k *capture) row(n int) []record.Value {
+	if !k.bulk() || n > slabValues/8 {
+		return make([]record.Value, n)
+	}
+	if len(k.values) < n {
+		k.values = make([]record.Value, slabValues)
+	}
+	values := k.values[:n:n]
+	k.values = k.values[n:]
+	return values
+}
+
+// text copies a text.
+func (k *capture) text(raw []byte) string {
+	if !k.bulk() || len(raw) > slabText/16 {
+		return string(raw)
+	}
+	if k.texts == nil || k.texts.Cap()-k.texts.Len() < len(raw) {
+		k.texts = new(strings.Builder)
+		k.texts.Grow(slabText)
+	}
+	from := k.texts.Len()
+	k.texts.Write(raw)
+	return k.texts.String()[from:]
 }
 
 // full says whether the transaction is larger than one may be, and notes it.
@@ -76,19 +124,19 @@ func (w *writer) onPreUpdate(p sqlite3.PreUpdateData) {
 	case sqlite3.AUTH_INSERT:
 		e.Kind = record.RowInserted
 		e.RowID = p.NewRowID
-		e.After, size, k.err = rowValues(t, p.New)
+		e.After, size, k.err = k.rowValues(t, p.New)
 	case sqlite3.AUTH_UPDATE:
 		e.Kind = record.RowUpdated
 		e.RowID, e.OldRowID = p.NewRowID, p.OldRowID
 		var more int
-		if e.Before, size, k.err = rowValues(t, p.Old); k.err == nil {
-			e.After, more, k.err = rowValues(t, p.New)
+		if e.Before, size, k.err = k.rowValues(t, p.Old); k.err == nil {
+			e.After, more, k.err = k.rowValues(t, p.New)
 			size += more
 		}
 	case sqlite3.AUTH_DELETE:
 		e.Kind = record.RowDeleted
 		e.OldRowID = p.OldRowID
-		e.Before, size, k.err = rowValues(t, p.Old)
+		e.Before, size, k.err = k.rowValues(t, p.Old)
 	default:
 		k.err = fault.New("sql", fault.Internal, "a row change of an unknown kind")
 	}
@@ -116,8 +164,8 @@ func (w *writer) takeOffset(stream uint64) uint64 {
 }
 
 // rowValues copies one image of a row.
-func rowValues(t *table, value func(column int) (sqlite3.Value, error)) ([]record.Value, int, error) {
-	values := make([]record.Value, len(t.columns))
+func (k *capture) rowValues(t *table, value func(column int) (sqlite3.Value, error)) ([]record.Value, int, error) {
+	values := k.row(len(t.columns))
 	size := len(values) * valueBytes
 	for i, at := range t.source {
 		v, err := value(at)
@@ -134,7 +182,7 @@ func rowValues(t *table, value func(column int) (sqlite3.Value, error)) ([]recor
 		case sqlite3.FLOAT:
 			values[i] = v.Float()
 		case sqlite3.TEXT:
-			text := v.Text()
+			text := k.text(v.RawText())
 			values[i] = text
 			size += len(text)
 		case sqlite3.BLOB:

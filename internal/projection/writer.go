@@ -209,6 +209,6 @@ func (w *writer) stillOpen() bool { return !w.c.dead && !w.c.db.GetAutocommit() 
 // events of a finished transaction are handed over, not copied.
 func (k *capture) take() []record.Event {
 	events := k.events
-	k.events, k.bytes = nil, 0
+	k.events, k.bytes, k.values, k.texts = nil, 0, nil, nil
 	return events
 }

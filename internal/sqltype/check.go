@@ -27,6 +27,13 @@ func (t Type) wrongStored(v any) error {
 // the type's modifier; nil always is. The error is a *fault.Error with its
 // SQLSTATE.
 func (t Type) Check(v any) error {
+	if t.checkPlain(v) {
+		return nil
+	}
+	return t.checkAny(v)
+}
+
+func (t Type) checkAny(v any) error {
 	switch v := v.(type) {
 	case nil:
 		return nil

@@ -12,6 +12,13 @@ import (
 // Input reads PostgreSQL's text form of a value and returns its stored form.
 // Errors are *fault.Error with the SQLSTATE that PostgreSQL would give.
 func (t Type) Input(text string) (any, error) {
+	if v, ok := t.inputPlain(text); ok {
+		return v, nil
+	}
+	return t.inputAny(text)
+}
+
+func (t Type) inputAny(text string) (any, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
 	}
