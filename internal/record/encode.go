@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
 // The payload, before sealing. Numbers are LEB128 varints in their shortest
@@ -39,6 +40,10 @@ const (
 	tagSame    = 5
 )
 
+// sampleEvents is after how many events of a transaction the size of the rest is
+// estimated.
+const sampleEvents = 1024
+
 // EncodePayload appends the encoding of p to dst and returns it. The same
 // payload gives the same bytes. Fields that do not belong to an event's kind
 // are not stored, nor is the fingerprint of a transaction without an
@@ -60,7 +65,14 @@ func EncodePayload(dst []byte, p *Payload) ([]byte, error) {
 		b = binary.AppendVarint(b, t.Result.LastInsertID)
 		b = binary.AppendUvarint(b, t.Result.FirstOffset)
 		b = binary.AppendUvarint(b, uint64(len(t.Events)))
+		first := len(b)
 		for j := range t.Events {
+			if j == sampleEvents {
+				// A long transaction's events are much alike: the rest is
+				// taken at once, not by copying what there is again and again.
+				rest := (len(b) - first) / sampleEvents * (len(t.Events) - j)
+				b = slices.Grow(b, min(rest+rest/8, MaxPayloadBytes))
+			}
 			var err error
 			if b, err = appendEvent(b, &t.Events[j]); err != nil {
 				return nil, err
