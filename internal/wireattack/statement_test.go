@@ -107,7 +107,7 @@ func postgresAttacks() []attacktext.Statement {
 		`SET ROLE vq`, `SET SESSION AUTHORIZATION 'app@1'`, `SET LOCAL ROLE postgres`, `SET ROLE "` + "app@1" + `"`,
 		`ALTER ROLE app SUPERUSER`, `CREATE ROLE x LOGIN SUPERUSER`, `CREATE USER x PASSWORD 'x'`, `GRANT ALL ON own TO PUBLIC`, `DROP ROLE app`,
 		`CREATE EXTENSION dblink`, `CREATE EXTENSION file_fdw`, `LOAD '/tmp/k2leak.so'`, `CREATE FOREIGN DATA WRAPPER x`, `CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw`,
-		`COPY own FROM '/etc/passwd'`, `COPY own TO '/tmp/k2leak'`, `COPY own FROM PROGRAM 'id'`, `COPY (SELECT 1) TO PROGRAM 'cat > /tmp/k2leak'`, `COPY own TO STDOUT (FORMAT binary)`,
+		`COPY own FROM '/etc/passwd'`, `COPY own TO '/tmp/k2leak'`, `COPY own FROM PROGRAM 'id'`, `COPY (SELECT 1) TO PROGRAM 'cat > /tmp/k2leak'`,
 		`SELECT pg_read_file('/etc/passwd')`, `SELECT pg_read_binary_file('postgresql.conf')`, `SELECT pg_ls_dir('/')`, `SELECT * FROM pg_ls_waldir()`, `SELECT pg_stat_file('/etc/passwd')`,
 		`SELECT lo_import('/etc/passwd')`, `SELECT lo_export(1, '/tmp/k2leak')`, `SELECT lo_get(1)`,
 		`SELECT dblink('host=127.0.0.1', 'SELECT 1')`, `SELECT * FROM dblink_connect('x')`, `SELECT query_to_xml('SELECT 1', true, true, '')`, `SELECT database_to_xml(true, true, '')`,
@@ -123,7 +123,7 @@ func postgresAttacks() []attacktext.Statement {
 		all = append(all, attacktext.Statement{Name: sql, SQL: sql, Want: refused})
 	}
 	for _, sql := range []string{
-		`SET search_path = kimberlite; SELECT * FROM streams`, `SET row_security = off; SELECT * FROM own`, `CHECKPOINT`, `REINDEX TABLE own`,
+		`SET search_path = kimberlite; SELECT * FROM streams`, `SET row_security = off; SELECT * FROM own`, `CHECKPOINT`, `REINDEX TABLE own`, `COPY own TO STDOUT (FORMAT binary)`,
 		// Errors that PostgreSQL writes the value into.
 		`SELECT secret::integer FROM own`, `SELECT secret::bigint FROM own`, `SELECT secret::numeric FROM own`, `SELECT secret::double precision FROM own`, `SELECT CAST(secret AS boolean) FROM own`,
 		`SELECT secret::date FROM own`, `SELECT secret::timestamptz FROM own`, `SELECT secret::time FROM own`, `SELECT secret::interval FROM own`, `SELECT secret::uuid FROM own`, `SELECT secret::json FROM own`, `SELECT secret::jsonb FROM own`,

@@ -36,7 +36,7 @@ func (w *world) inTheMiddle(t *testing.T) {
 			_ = c.Conn().Close()
 		},
 		"in a statement": func(c *pgconn.PgConn) {
-			b, _ := query("INSERT INTO kept SELECT g, 'gone' FROM generate_series(100, 3000000) g").Encode(nil)
+			b, _ := query("INSERT INTO kept SELECT g, 'gone' FROM generate_series(100, 200000) g").Encode(nil)
 			_, _ = c.Conn().Write(b)
 			_ = c.Conn().Close()
 		},
@@ -87,6 +87,7 @@ func (w *world) afterCommit(t *testing.T, kill bool) {
 			_ = c.Conn().Close()
 		}
 		if kill {
+			w.k.Kill(t)
 			w.restart(t)
 		}
 		c := w.connect(t, "app", attackerName, nil)
@@ -103,13 +104,12 @@ func (w *world) afterCommit(t *testing.T, kill bool) {
 	})
 }
 
-// restart kills the server and starts it again on its data.
+// restart starts a server that was killed again on its data.
 func (w *world) restart(t *testing.T) {
 	t.Helper()
-	w.k.Kill(t)
 	w.k.Start(t)
 	w.trust(t)
-	w.guard = w.connect(t, mark+"app", victimName, nil)
+	w.guard = w.connect(w.top, mark+"app", victimName, nil)
 }
 
 // killedUnderLoad kills the server under writers who note what was
@@ -155,9 +155,7 @@ func (w *world) killedUnderLoad(t *testing.T, round int) {
 		}
 		w.k.Kill(t)
 		together.Wait()
-		w.k.Start(t)
-		w.trust(t)
-		w.guard = w.connect(t, mark+"app", victimName, nil)
+		w.restart(t)
 		c := w.connect(t, "app", attackerName, nil)
 		there := map[string]bool{}
 		for _, row := range must(t, c, "SELECT id FROM kept")[0].Rows {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -26,6 +27,14 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	testbed.RemoveBinary()
+	// All were run, unless some were asked for: then none may have been lost.
+	if run := flag.Lookup("test.run"); code == 0 && run.Value.String() == "" && flag.Lookup("test.list").Value.String() == "" {
+		_, _ = fmt.Fprintf(os.Stderr, "%d attacks were made\n", made.Load())
+		if made.Load() < leastAttacks {
+			_, _ = fmt.Fprintf(os.Stderr, "FAIL: there must be %d\n", leastAttacks)
+			code = 1
+		}
+	}
 	os.Exit(code)
 }
 
@@ -47,6 +56,7 @@ const (
 
 // world is a running server with a victim, an attacker and a bystander.
 type world struct {
+	top      *testing.T
 	k        *testbed.Kimberlite
 	roots    *x509.CertPool
 	operator string // address
@@ -69,7 +79,7 @@ type usage struct {
 // newWorld starts a server and fills it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{k: testbed.StartKimberlite(t, "--verbose"), roots: x509.NewCertPool(), secrets: map[string]string{}}
+	w := &world{top: t, k: testbed.StartKimberlite(t, "--verbose"), roots: x509.NewCertPool(), secrets: map[string]string{}}
 	w.trust(t)
 	w.k.CreateTenant(t, 1, victimName)
 	w.k.CreateTenant(t, 2, attackerName)
@@ -309,6 +319,9 @@ func (w *world) attack(t *testing.T, name string, run func(t *testing.T)) {
 // sqlInLog are words that only SQL has; the log has no SQL.
 var sqlInLog = regexp.MustCompile(`(?i)select |insert into|attach |pragma |create table|update own|delete from|kmb_[0-9]+_|kmb_op_`)
 
+// logLine is a line of the log; the others are what dev prints for its user.
+var logLine = regexp.MustCompile(`(?m)^time=.*$`)
+
 // check is what holds after every attack.
 func (w *world) check(t testing.TB) {
 	t.Helper()
@@ -325,6 +338,10 @@ func (w *world) check(t testing.TB) {
 	text := w.k.Log()
 	news := text[w.logged:]
 	w.logged = len(text)
+	if strings.Contains(news, "goroutine ") {
+		t.Errorf("the server broke down:\n%s", tailOf(news))
+	}
+	news = strings.Join(logLine.FindAllString(news, -1), "\n")
 	if leak([]byte(news)) != "" || strings.Contains(news, ownMark) || sqlInLog.MatchString(news) || strings.Contains(news, "panic") {
 		t.Errorf("the log says what it must not:\n%s", tailOf(news))
 	}
