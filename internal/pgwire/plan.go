@@ -64,6 +64,8 @@ type plans struct {
 	named  map[string]*prepared
 	simple map[string]*plan
 	held   int // bytes of named, and of portals
+	// settings says that one may hold the value of a setting.
+	settings bool
 }
 
 // outdate makes all plans be made anew: the schema that they were made for
@@ -156,7 +158,7 @@ func (s *session) makePlan(ctx context.Context, text string, declared []uint32) 
 	if err != nil {
 		return nil, err
 	}
-	env := dialect.Env{Schema: sc, User: s.user, Database: s.database, Setting: s.setting}
+	env := dialect.Env{Schema: sc, User: s.user, Database: s.database, Setting: s.setting, Backend: s.pid}
 	st, err := dialect.Translate(text, declared, env)
 	if s.tx.failed && (err != nil || !controls(st.Kind) && st.Kind != dialect.Empty) {
 		return nil, errAborted()
@@ -221,7 +223,18 @@ func (s *session) compile(ctx context.Context, sql string) (projection.Descripti
 }
 
 // setting is what the dialect asks for settings.
-func (s *session) setting(name string) (string, bool) { return s.settings.get(name) }
+func (s *session) setting(name string) (string, bool) {
+	s.plans.settings = true
+	return s.settings.get(name)
+}
+
+// settingsChanged makes plans be made anew that hold a setting's value.
+func (s *session) settingsChanged() {
+	if s.plans.settings {
+		s.plans.settings = false
+		s.plans.outdate()
+	}
+}
 
 // resultColumns puts together what the dialect knows of a result's columns and
 // what SQLite does.

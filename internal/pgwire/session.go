@@ -341,6 +341,7 @@ func (s *session) fail(err error) error {
 		// drivers that the connection is over.
 		err = fault.Wrap("sql", fault.Closed, err, "").WithState("25P02")
 	}
+	err = s.inPostgreSQLsWords(context.Background(), err)
 	s.failTransaction()
 	if err := s.w.send(response("ERROR", err)); err != nil {
 		return err
