@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"kimberlite/internal/schema"
+	"kimberlite/internal/sqltype"
 )
 
 // alter translates ALTER.
@@ -253,6 +254,14 @@ func needsRebuild(c *columnDef) bool {
 		return false
 	case !constant:
 		return true
+	}
+	switch c.typ.typ.OID {
+	case sqltype.Numeric.OID, sqltype.Int2.OID, sqltype.Int4.OID:
+		// It may have to be rounded, or be out of range: SQLite would put it
+		// into the rows that are there without looking.
+		if l.kind != litNull && (l.kind != litInteger || len(l.text) > 4 || c.typ.typ.OID == sqltype.Numeric.OID) {
+			return true
+		}
 	}
 	return len(c.references) > 0 && l.kind != litNull
 }

@@ -22,7 +22,7 @@ func init() {
 		"current_time": callClock, "localtime": callClock,
 		"current_user": callIdentity, "session_user": callIdentity, "user": callIdentity, "current_role": callIdentity,
 		"current_catalog": callIdentity, "current_database": callIdentity, "current_schema": callIdentity, "version": callIdentity,
-		"current_schemas": callSchemas, "current_setting": callSetting, "set_config": callSetting,
+		"current_schemas": callSchemas, "pg_backend_pid": callBackend, "current_setting": callSetting, "set_config": callSetting,
 		"to_json": callToJSON, "to_jsonb": callToJSON, "row_to_json": callToJSON, "array_to_json": callToJSON,
 		"json_build_object": callBuild, "jsonb_build_object": callBuild, "json_build_array": callBuild, "jsonb_build_array": callBuild,
 		"round": callRound, "array": nil,
@@ -178,6 +178,16 @@ func callSchemas(t *translator, c *callExpr) (value, error) {
 	return atomOf(sqltype.NameArray, sql), nil
 }
 
+// callBackend translates pg_backend_pid, a constant of the session.
+func callBackend(t *translator, c *callExpr) (value, error) {
+	if len(c.args) != 0 {
+		return value{}, t.noFunction(c.at(), c.name, make([]value, len(c.args)))
+	}
+	out := atomOf(sqltype.Int4, itoa(int(t.env.Backend)))
+	out.notNull = true
+	return out, nil
+}
+
 // callSetting translates current_setting and set_config with literal names.
 func callSetting(t *translator, c *callExpr) (value, error) {
 	if c.name == "set_config" {
@@ -205,20 +215,13 @@ func callSetting(t *translator, c *callExpr) (value, error) {
 	return value{}, t.fail(name.at(), stateNoObject, "unrecognized configuration parameter %q", name.text)
 }
 
-// callSetConfig serves SELECT set_config(name, value, local), which drivers
-// send for settings that are the same anyway.
+// callSetConfig refuses set_config inside of a larger query: alone it is the
+// session's to answer.
 func callSetConfig(t *translator, c *callExpr) (value, error) {
 	if len(c.args) != 3 {
 		return value{}, t.noFunction(c.at(), c.name, make([]value, len(c.args)))
 	}
-	name, okName := c.args[0].(*literal)
-	text, okText := c.args[1].(*literal)
-	if okName && okText && fold(name.text) == "search_path" {
-		// pg_dump and others empty the path: names are found all the same.
-		v := atomOf(sqltype.Text, quoteText(text.text))
-		return v, nil
-	}
-	return value{}, t.fail(c.at(), stateUnsupported, "set_config is not supported: use SET")
+	return value{}, t.fail(c.at(), stateUnsupported, "set_config is supported only as SELECT set_config(…) with literals or parameters: use that, or SET")
 }
 
 func callToJSON(t *translator, c *callExpr) (value, error) {

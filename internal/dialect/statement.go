@@ -170,6 +170,8 @@ type Env struct {
 	Schema *schema.Schema
 	// User and Database are what the functions of these names return.
 	User, Database string
+	// Backend is the session's process id, which pg_backend_pid returns.
+	Backend uint32
 	// Setting returns a setting's value; nil for none.
 	Setting func(name string) (string, bool)
 }

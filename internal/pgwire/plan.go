@@ -35,6 +35,8 @@ type plan struct {
 	params  []sqltype.Type
 	// readOnly says that it changes nothing, by SQLite's word.
 	readOnly bool
+	// settings is the state of the settings whose values it holds, 0 for none.
+	settings uint64
 	// query is what DECLARE opens a cursor for.
 	query *plan
 	// call is set for functions that the session itself answers.
@@ -64,8 +66,8 @@ type plans struct {
 	named  map[string]*prepared
 	simple map[string]*plan
 	held   int // bytes of named, and of portals
-	// settings says that one may hold the value of a setting.
-	settings bool
+	// asked says that the plan being made holds the value of a setting.
+	asked bool
 }
 
 // outdate makes all plans be made anew: the schema that they were made for
@@ -129,6 +131,9 @@ func (s *session) fresh(ctx context.Context, p *plan) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if p.settings != 0 && p.settings != s.settings.changes+1 {
+		return false, nil
+	}
 	return p.version == sc.Version && !s.tx.ddl, nil
 }
 
@@ -159,6 +164,7 @@ func (s *session) makePlan(ctx context.Context, text string, declared []uint32) 
 		return nil, err
 	}
 	env := dialect.Env{Schema: sc, User: s.user, Database: s.database, Setting: s.setting, Backend: s.pid}
+	s.plans.asked = false
 	st, err := dialect.Translate(text, declared, env)
 	if s.tx.failed && (err != nil || !controls(st.Kind) && st.Kind != dialect.Empty) {
 		return nil, errAborted()
@@ -167,6 +173,9 @@ func (s *session) makePlan(ctx context.Context, text string, declared []uint32) 
 		return nil, err
 	}
 	p := &plan{st: st, version: sc.Version, params: st.Params}
+	if s.plans.asked {
+		p.settings = s.settings.changes + 1
+	}
 	if s.tx.ddl {
 		p.version = stale
 	}
@@ -224,16 +233,8 @@ func (s *session) compile(ctx context.Context, sql string) (projection.Descripti
 
 // setting is what the dialect asks for settings.
 func (s *session) setting(name string) (string, bool) {
-	s.plans.settings = true
+	s.plans.asked = true
 	return s.settings.get(name)
-}
-
-// settingsChanged makes plans be made anew that hold a setting's value.
-func (s *session) settingsChanged() {
-	if s.plans.settings {
-		s.plans.settings = false
-		s.plans.outdate()
-	}
 }
 
 // resultColumns puts together what the dialect knows of a result's columns and

@@ -30,6 +30,7 @@ type settings struct {
 
 	statement, lockWait, idleTx, idle time.Duration // of those values; 0 is none
 	idleTxSet, idleSet                bool
+	changes                           uint64 // counts what derive was called for
 }
 
 // savedSettings is what a rollback goes back to.
@@ -276,6 +277,7 @@ func errFixedSetting(name string) error {
 
 // derive works out what the session itself looks at.
 func (st *settings) derive() {
+	st.changes++
 	st.changed = true
 	duration := func(name string) (time.Duration, bool) {
 		v, ok := st.get(name)

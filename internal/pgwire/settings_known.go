@@ -114,6 +114,17 @@ func isolation(v string) (string, bool) {
 	return "", false
 }
 
+// searchPath accepts a path that has public: names are looked up there and
+// nowhere else.
+func searchPath(v string) (string, bool) {
+	for name := range strings.SplitSeq(v, ",") {
+		if name = strings.TrimSpace(name); strings.EqualFold(name, "public") || name == `"public"` {
+			return v, true
+		}
+	}
+	return "", false
+}
+
 func messageLevel(v string) (string, bool) {
 	switch v = strings.ToLower(strings.TrimSpace(v)); v {
 	case "debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "info", "notice", "warning", "error":
@@ -181,7 +192,7 @@ var known = map[string]setting{
 	"random_page_cost":                    {value: "4"},
 	"role":                                {value: "none", check: one("none"), allowed: "a session has the rights of its credential", unsupported: true},
 	"row_security":                        {value: "on", check: boolean, allowed: wantsBoolean},
-	"search_path":                         {value: `"$user", public`, about: "there is one schema, public"},
+	"search_path":                         {value: `"$user", public`, check: searchPath, allowed: "tables are always looked up in the schema public: name it", unsupported: true, about: "there is one schema, public"},
 	"seq_page_cost":                       {value: "1"},
 	"server_encoding":                     {value: "UTF8", fixed: true},
 	"server_version":                      {fixed: true, about: "version of PostgreSQL that clients may take this for"},
