@@ -49,6 +49,11 @@ if ! has node npm; then
     echo "WARNING: no node and npm, and none to be installed: tests that need them will fail" >&2
 fi
 
+if ! /usr/bin/python3 -c 'import psycopg2' 2>/dev/null; then
+  install python3-psycopg2 ||
+    echo "WARNING: no psycopg2, and none to be installed: tests that need it will fail" >&2
+fi
+
 race=(-race)
 if ! compiles && ! { install gcc libc6-dev && compiles; }; then
   echo "WARNING: no C compiler and none to be installed: the race detector is OFF" >&2

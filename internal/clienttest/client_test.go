@@ -23,6 +23,8 @@ var clients = []struct {
 	run       []string
 }{
 	{"node", "node", []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}, []string{"npm", "test", "--silent"}},
+	// Debian's interpreter, since psycopg2 is Debian's package.
+	{"psycopg2", "python", nil, []string{"/usr/bin/python3", "psycopg2_test.py"}},
 	{"gorm", "gorm", nil, []string{"go", "test", "-count=1", "./..."}},
 }
 
