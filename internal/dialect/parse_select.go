@@ -92,7 +92,7 @@ func (p *parser) tail(q *query) error {
 				return err
 			}
 		case t.is("for"):
-			if err = p.locking(q); err != nil {
+			if err = p.locking(); err != nil {
 				return err
 			}
 		default:
@@ -123,7 +123,7 @@ func (p *parser) fetch(q *query) error {
 }
 
 // locking reads FOR UPDATE and its like.
-func (p *parser) locking(q *query) error {
+func (p *parser) locking() error {
 	p.next()
 	switch {
 	case p.word("update"), p.words("no", "key", "update"), p.word("share"), p.words("key", "share"):
