@@ -52,6 +52,8 @@ type session struct {
 	tx       transaction
 	plans    plans
 	portals  map[string]*portal
+	// heldGranted is what settleHeld was granted of what plans holds.
+	heldGranted int
 	// skipping says that a message of the extended protocol failed: nothing
 	// is done until Sync.
 	skipping bool
@@ -109,6 +111,8 @@ func (s *session) recoverPanic() {
 func (s *session) release() {
 	close(s.watched)
 	_ = s.r.ask(0) // giving back is not refused
+	s.plans.held = 0
+	_ = s.settleHeld() // likewise
 	s.dropPortals()
 	s.tx.abandon()
 	s.srv.locks.releaseAll(s)
@@ -174,6 +178,9 @@ func (s *session) loop() {
 // say is sent, and the time that it waits is bounded.
 func (s *session) beforeRead() error {
 	if err := s.flush(); err != nil {
+		return err
+	}
+	if err := s.settleHeld(); err != nil {
 		return err
 	}
 	var wait time.Duration

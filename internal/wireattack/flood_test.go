@@ -20,6 +20,7 @@ func TestFloods(t *testing.T) {
 	w.slowly(t)
 	w.flooded(t)
 	w.tenantFlooded(t)
+	w.hoarded(t)
 	w.finish(t)
 }
 

@@ -159,6 +159,18 @@ func (w *world) tooMany(t *testing.T) {
 			for i := range 3000 {
 				c.send(m(i)...)
 			}
+			c.send(&pgproto3.Sync{}, query("SHOW server_version"))
+			var came []byte
+			for deadline := time.Now().Add(patience); !bytes.Contains(came, []byte("SHOW\x00")) && time.Now().Before(deadline); {
+				time.Sleep(5 * time.Millisecond)
+				found, more, _ := c.tap.take()
+				if came = append(came, more...); found != "" {
+					t.Errorf("something of the victim's came back (%s)", found)
+				}
+			}
+			if refused := bytes.Contains(came, []byte("C54000\x00")); !refused && name != "advisory locks" && name != "settings" {
+				t.Error("all are taken")
+			}
 			_ = c.Close()
 		})
 	}
@@ -199,6 +211,29 @@ func (w *world) tooMany(t *testing.T) {
 			together.Go(func() {
 				_ = c.SetDeadline(time.Now().Add(3 * time.Second))
 				c.write(claimed('Q', 60<<20, strings.Repeat("x", 50<<20)))
+			})
+		}
+		together.Wait()
+		other := w.connect(t, "app", otherName, nil)
+		if one(t, other, "SELECT 42") != "42" {
+			t.Error("another does not get on")
+		}
+		close1(other)
+	})
+}
+
+// hoarded has many sessions hold as much of prepared statements as one may.
+func (w *world) hoarded(t *testing.T) {
+	w.attack(t, "12 sessions that hold 40 MB of prepared statements", func(t *testing.T) {
+		var together sync.WaitGroup
+		for range 12 {
+			c := w.loggedIn(t, "reader")
+			together.Go(func() {
+				go func() { _, _ = io.Copy(&c.tap, c.Conn) }() // until the connection is closed
+				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+				for i := range 100 {
+					c.send(&pgproto3.Parse{Name: fmt.Sprint("s", i), Query: "SELECT '" + strings.Repeat("x", 400_000) + "'"}, &pgproto3.Sync{})
+				}
 			})
 		}
 		together.Wait()
