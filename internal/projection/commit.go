@@ -105,6 +105,21 @@ func (g *Group) rebuild() (err error) {
 	return w.limitPages(g.d.maxPages())
 }
 
+// farPages is how far from its limit a projection is far: more than one
+// transaction of rows can come to, indexes included.
+const farPages = 1 << 30 / pageBytes
+
+// liftLimit lets what belongs to the record be written although the projection
+// is full. Far from the limit that is so anyway, and saves two statements a
+// transaction: rows are bounded by the transaction's own limit, and an index is
+// no larger than what it is made of.
+func (g *Group) liftLimit() error {
+	if g.w.pages == 0 || 3*g.d.src.store.Pages()+farPages < g.w.pages {
+		return nil
+	}
+	return g.w.limitPages(0)
+}
+
 // Prepare writes everything that belongs to the group's record but the COMMIT:
 // position, stream counters, sparse index and idempotency keys. at is where
 // the projection will stand, with At.Time set when the group holds keys. After
@@ -122,7 +137,7 @@ func (g *Group) Prepare(at Applied) (err error) {
 		return nil
 	}
 	defer g.w.c.protect("write", &err)
-	if err := g.w.limitPages(0); err != nil {
+	if err := g.liftLimit(); err != nil {
 		return err
 	}
 	return g.w.settle(&g.payload, at)

@@ -161,7 +161,7 @@ func (g *Group) Absorb(records []ApplyRecord) (err error) {
 	}
 	defer g.w.c.protect("write", &err)
 	g.w.capture = nil
-	if err := g.w.limitPages(0); err != nil {
+	if err := g.liftLimit(); err != nil {
 		return err
 	}
 	for i := range records {

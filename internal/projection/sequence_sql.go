@@ -32,7 +32,10 @@ const sequenceColumns = `name, owner, owned, start, increment, value, called`
 // Beginnings of the texts of events that set and drop a sequence. No text of a
 // client that changes the schema begins like this.
 const (
-	setSequenceText  = "INSERT INTO _kimberlite_sequence(" + sequenceColumns + ") VALUES("
+	setSequenceText = "INSERT INTO _kimberlite_sequence(" + sequenceColumns + ") VALUES("
+	setSequenceEnd  = `) ON CONFLICT(name) DO UPDATE SET owner=excluded.owner, owned=excluded.owned,
+		start=excluded.start, increment=excluded.increment, value=excluded.value, called=excluded.called`
+	putSequenceText  = setSequenceText + "?1,?2,?3,?4,?5,?6,?7" + setSequenceEnd // the same, compiled once
 	dropSequenceText = "DELETE FROM _kimberlite_sequence WHERE name="
 )
 
@@ -58,8 +61,7 @@ func (q *sequenceRow) text() string {
 		}
 		b.WriteString(strconv.FormatInt(n, 10))
 	}
-	b.WriteString(`) ON CONFLICT(name) DO UPDATE SET owner=excluded.owner, owned=excluded.owned,
-		start=excluded.start, increment=excluded.increment, value=excluded.value, called=excluded.called`)
+	b.WriteString(setSequenceEnd)
 	return b.String()
 }
 
@@ -103,7 +105,11 @@ func (w *writer) loadDrawn() error {
 // putSequence writes a sequence and adds the event that does the same.
 func (w *writer) putSequence(q *sequenceRow) error {
 	text := q.text()
-	if err := w.c.script(text); err != nil {
+	called := int64(0)
+	if q.called {
+		called = 1
+	}
+	if err := w.c.exec(putSequenceText, q.Name, q.Table, q.Column, q.Start, q.Increment, q.value, called); err != nil {
 		return err
 	}
 	q.moved = false
