@@ -12,6 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// firstOwnOID is where PostgreSQL begins to number what users make.
+const firstOwnOID = 16384
+
 // typeNames are the types that answers name; others are numbers.
 var typeNames = map[uint32]string{
 	16: "bool", 17: "bytea", 18: `"char"`, 19: "name", 20: "int8", 21: "int2", 22: "int2vector", 23: "int4", 24: "regproc", 25: "text",
@@ -23,6 +26,9 @@ var typeNames = map[uint32]string{
 }
 
 func typeName(oid uint32) string {
+	if oid >= firstOwnOID {
+		return "composite" // the type of a table's rows: its number is a matter of the order of creation
+	}
 	if n := typeNames[oid]; n != "" {
 		return n
 	}
