@@ -44,6 +44,9 @@ type Error struct {
 	// Table, Column and Constraint name what a refused row broke, where it is
 	// known; "" otherwise. They are names of the tenant's schema, never data.
 	Table, Column, Constraint string
+	// Leader is the node to ask instead when the error is Misrouted, zero when
+	// it is not known.
+	Leader ident.NodeID
 }
 
 // Quota is what a refused quota says of itself.

@@ -62,6 +62,9 @@ const (
 	Closed
 	// Stopped is a shard that stopped itself since its disk failed.
 	Stopped
+	// Misrouted is a call for a shard, or a tenant, that another node leads;
+	// nothing was done. Error.Leader names that node where it is known.
+	Misrouted
 	// kinds ends the list.
 	kinds
 )
@@ -105,6 +108,7 @@ var table = [kinds]row{
 	IdempotencyMismatch: {"idempotency_mismatch", "KL026", 1, "22023", "invalid_argument"},
 	Closed:              {"closed", "KL027", 1, "57P01", "failed_precondition"},
 	Stopped:             {"stopped", "KL028", 8, "58030", "unavailable"},
+	Misrouted:           {"misrouted", "KL029", 8, "57P01", "unavailable"},
 }
 
 func (k Kind) row() row {

@@ -92,7 +92,7 @@ func TestExitStatusesAreThoseOfTheCommandLine(t *testing.T) {
 		5:  {fault.Denied, fault.Unauthenticated},
 		6:  {fault.QuotaExceeded, fault.RateLimited, fault.TooManyOps},
 		7:  {fault.Corruption},
-		8:  {fault.Unavailable, fault.Timeout, fault.Canceled, fault.DiskFull, fault.InUse, fault.KeyUnavailable, fault.Stopped},
+		8:  {fault.Unavailable, fault.Timeout, fault.Canceled, fault.DiskFull, fault.InUse, fault.KeyUnavailable, fault.Stopped, fault.Misrouted},
 		9:  {fault.OutcomeUnknown},
 		10: {fault.Retained},
 	}

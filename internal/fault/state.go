@@ -1,6 +1,10 @@
 package fault
 
-import "errors"
+import (
+	"errors"
+
+	"kimberlite/internal/ident"
+)
 
 // WithState returns e with a more specific SQLSTATE than its kind's.
 func (e *Error) WithState(state string) *Error {
@@ -21,6 +25,13 @@ func (e *Error) WithPosition(character int) *Error {
 func (e *Error) WithHint(hint string) *Error {
 	c := *e
 	c.Hint = hint
+	return &c
+}
+
+// WithLeader returns e with the node to ask instead.
+func (e *Error) WithLeader(node ident.NodeID) *Error {
+	c := *e
+	c.Leader = node
 	return &c
 }
 

@@ -106,7 +106,8 @@ func (s StreamID) IsZero() bool { return s == StreamID{} }
 // String returns tenant and number as "7/3".
 func (s StreamID) String() string { return s.tenant.String() + "/" + strconv.FormatUint(s.n, 10) }
 
-// ShardID names one replicated group. The first is 1.
+// ShardID names one replicated group. Those of tenants count from 1; the zero
+// ShardID is the directory's.
 type ShardID struct{ shard uint64 }
 
 // NewShardID returns shard n.
