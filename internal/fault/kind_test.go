@@ -40,6 +40,7 @@ var golden = []string{
 	"idempotency_mismatch KL026 1 22023 invalid_argument",
 	"closed KL027 1 57P01 failed_precondition",
 	"stopped KL028 8 58030 unavailable",
+	"misrouted KL029 8 57P01 unavailable",
 }
 
 func TestKindsKeepTheirNamesCodesAndStatuses(t *testing.T) {
