@@ -40,8 +40,22 @@ type StateMachine interface {
 // GroupOptions says which group to open, and its limits.
 type GroupOptions struct {
 	Shard ident.ShardID
-	// Node is this node: the group's one member.
+	// Node is this node: the group's one member, when Replica is zero.
 	Node ident.NodeID
+	// Replica is this node's member of a group of several. Zero makes a group
+	// of one, which needs no clock and no transport.
+	Replica ident.ReplicaID
+	// Members are those of a group that is new everywhere, the same on each of
+	// them. They count when the store has nothing of the group, and Join is
+	// not set.
+	Members []Replica
+	// Join says that the group exists elsewhere: its leader will add this
+	// replica, and send it what it needs.
+	Join bool
+	// OnChange is called when the leader, the term or the members change, and
+	// once when the group opened; never concurrently. It must not block, and
+	// must not call the group but for Lead and Applied.
+	OnChange func(Status)
 	// MaxEntryBytes is the longest data of a proposal; 0 means
 	// record.MaxRecordBytes and 1 KiB.
 	MaxEntryBytes int

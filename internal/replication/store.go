@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -26,6 +27,15 @@ type StoreOptions struct {
 	// before it writes a table; up to four of that size can be in memory. 0 means
 	// 8 MiB; the engine starts with 256 KiB and doubles as it is used.
 	MemTableBytes int
+	// Transport carries messages to the other nodes; nil on a node whose
+	// groups have one member.
+	Transport Transport
+	// Tick is the time between two ticks of the groups' clock, of which an
+	// election takes ten; 0 means 50 ms.
+	Tick time.Duration
+	// Misfit hears of messages for groups and replicas that are not open here;
+	// nil ignores them. It must not block.
+	Misfit func(from ident.NodeID, m Message)
 }
 
 const (
