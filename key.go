@@ -35,7 +35,7 @@ type DEKStatus struct {
 
 // KeyStatus describes the tenant's keys.
 func (t *Tenant) KeyStatus() (KeyStatus, error) {
-	s, err := t.db.node.Tenants().KeyStatus(t.ID())
+	s, err := t.db.node.KeyStatus(t.ID())
 	if err != nil {
 		return KeyStatus{}, err
 	}

@@ -187,7 +187,7 @@ func (db *DB) CreateTenant(ctx context.Context, c TenantConfig) (*Tenant, error)
 	if err != nil {
 		return nil, newError("tenant create", Invalid, err)
 	}
-	err = db.node.Tenants().Create(ctx, tenant.Config{
+	err = db.node.CreateTenant(ctx, tenant.Config{
 		ID: c.ID, Name: c.Name, Region: region, Retention: c.Retention, Limits: c.Quota.quota(),
 	})
 	if err != nil {
@@ -198,7 +198,7 @@ func (db *DB) CreateTenant(ctx context.Context, c TenantConfig) (*Tenant, error)
 
 // Tenant returns a handle on a tenant, or NotFound.
 func (db *DB) Tenant(id TenantID) (*Tenant, error) {
-	t, err := db.node.Tenants().Tenant(id)
+	t, err := db.node.Tenant(id)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func (db *DB) Tenant(id TenantID) (*Tenant, error) {
 
 // TenantByName returns a handle on the tenant called name, or NotFound.
 func (db *DB) TenantByName(name string) (*Tenant, error) {
-	id, err := db.node.Shard().TenantByName(name)
+	id, err := db.node.TenantNamed(name)
 	if err != nil {
 		return nil, err
 	}
@@ -230,9 +230,9 @@ type TenantInfo struct {
 	LastHash [32]byte
 }
 
-func (db *DB) info(s shard.TenantState) TenantInfo {
+func info(s *shard.TenantState, in ShardID) TenantInfo {
 	return TenantInfo{
-		ID: s.ID, Name: s.Name, Region: s.Region.String(), Shard: db.node.Shard().ID(), Retention: s.Retention,
+		ID: s.ID, Name: s.Name, Region: s.Region.String(), Shard: in, Retention: s.Retention,
 		Quota: fromQuota(s.Limits), Created: s.Created,
 		LogRecords: s.Log.Next.Uint64(), LogBytes: s.Log.TotalBytes, LastHash: s.Log.LastHash,
 	}
@@ -240,21 +240,21 @@ func (db *DB) info(s shard.TenantState) TenantInfo {
 
 // Tenants describes every tenant, by id.
 func (db *DB) Tenants() []TenantInfo {
-	states := db.node.Shard().Tenants()
+	states := db.node.States()
 	infos := make([]TenantInfo, len(states))
-	for i, s := range states {
-		infos[i] = db.info(s)
+	for i := range states {
+		infos[i] = info(&states[i].TenantState, states[i].Shard)
 	}
 	return infos
 }
 
 // TenantInfo describes one tenant.
 func (db *DB) TenantInfo(id TenantID) (TenantInfo, error) {
-	s, err := db.node.Shard().Tenant(id)
+	s, in, err := db.node.State(id)
 	if err != nil {
 		return TenantInfo{}, err
 	}
-	return db.info(s), nil
+	return info(&s, in), nil
 }
 
 // TenantChange changes a tenant at run time; nil fields stay as they are.
@@ -273,7 +273,7 @@ func (db *DB) SetTenant(ctx context.Context, id TenantID, c TenantChange) error 
 		l := c.Quota.quota()
 		change.Limits = &l
 	}
-	return db.node.Tenants().Set(ctx, id, change)
+	return db.node.SetTenant(ctx, id, change)
 }
 
 // Usage is what a tenant uses of its quotas.
@@ -288,7 +288,7 @@ type Usage struct {
 
 // Usage returns what a tenant uses now.
 func (db *DB) Usage(id TenantID) (Usage, error) {
-	u, err := db.node.Tenants().Usage(id)
+	u, err := db.node.Usage(id)
 	return Usage(u), err
 }
 
@@ -300,5 +300,5 @@ type Stats struct {
 
 // Stats returns counts of the whole database.
 func (db *DB) Stats() Stats {
-	return Stats{Tenants: len(db.node.Shard().Tenants()), OpenTenants: db.node.Tenants().OpenTenants()}
+	return Stats{Tenants: db.node.TenantCount(), OpenTenants: db.node.OpenTenants()}
 }

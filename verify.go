@@ -38,5 +38,9 @@ func (t *Tenant) Verify(ctx context.Context) (*VerifyTenantReport, error) {
 	if err := t.db.node.Checkpoint(ctx); err != nil {
 		return nil, err
 	}
-	return verify.Running(ctx, t.db.node.Shard(), t.ID())
+	holder, err := t.db.node.Holder(t.ID())
+	if err != nil {
+		return nil, err
+	}
+	return verify.Running(ctx, holder, t.ID())
 }

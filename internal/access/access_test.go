@@ -46,7 +46,7 @@ func newRig(t *testing.T) *rig {
 	r.open()
 	for id, name := range map[ident.TenantID]string{one: "hospital-a", two: "hospital-b"} {
 		region, _ := ident.NewRegion("local")
-		if err := r.node.Tenants().Create(ctx, tenant.Config{ID: id, Name: name, Region: region}); err != nil {
+		if err := r.node.CreateTenant(ctx, tenant.Config{ID: id, Name: name, Region: region}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,7 +132,7 @@ func (r *rig) loginBound(user, secret, mechanism string, server, client []byte) 
 // audits returns the audit trail of a tenant as short texts.
 func (r *rig) audits(id ident.TenantID) []string {
 	r.t.Helper()
-	h, err := r.node.Tenants().Tenant(id)
+	h, err := r.node.Tenant(id)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestCredentialsSurviveRestartAndRebuild(t *testing.T) {
 	if err := r.Revoke(ctx, one, "gone"); err != nil {
 		t.Fatal(err)
 	}
-	h, _ := r.node.Tenants().Tenant(one)
+	h, _ := r.node.Tenant(one)
 	before, err := h.TableHash(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -610,7 +610,7 @@ func TestALoginDoesNotWaitForAnOpenTransaction(t *testing.T) {
 	if len(got) != 9 || !strings.HasPrefix(got[7], "credential.revoke") || !strings.HasPrefix(got[8], "schema.change ok app u") {
 		t.Fatalf("%q", got)
 	}
-	h, _ = r.node.Tenants().Tenant(one)
+	h, _ = r.node.Tenant(one)
 	before, _ := h.TableHash(ctx)
 	if err := h.Rebuild(ctx); err != nil {
 		t.Fatal(err)
@@ -649,7 +649,7 @@ func TestAFullLogStopsNeitherLoginsNorRevocation(t *testing.T) {
 	secret := r.create(one, "app", credential.Owner)
 	got := r.login("app@1", secret)
 	h, _ := got.session.Tenant()
-	if err := r.node.Tenants().Set(ctx, one, limits(quota.Limits{MaxLogBytes: 1, MaxOpsPerSec: 1, MaxConcurrentOps: 1})); err != nil {
+	if err := r.node.SetTenant(ctx, one, limits(quota.Limits{MaxLogBytes: 1, MaxOpsPerSec: 1, MaxConcurrentOps: 1})); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.Exec(ctx, tenant.Request{}, "CREATE TABLE t(x)", nil); !fault.Is(err, fault.QuotaExceeded) {

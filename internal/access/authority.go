@@ -130,7 +130,7 @@ func WithSession(ctx context.Context, s *Session) context.Context {
 // handle returns a handle that may see to a tenant's credentials, acting for
 // whoever the context names.
 func (a *Authority) handle(ctx context.Context, id ident.TenantID) (*tenant.Tenant, error) {
-	t, err := a.c.Node.Tenants().Tenant(id)
+	t, err := a.c.Node.Tenant(id)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (at *attempt) refuse(reason string) error {
 		at.a.c.Logger.Info("login refused", "remote", at.remote.String(), "method", at.method)
 		return refusal()
 	}
-	if t, err := at.a.c.Node.Tenants().Tenant(at.tenant); err == nil {
+	if t, err := at.a.c.Node.Tenant(at.tenant); err == nil {
 		// What the client typed for a name stays out: it may be a password.
 		t.GatherAudit(audit.Entry{
 			Action: audit.Login, Object: name, Remote: at.remote.String(), Outcome: audit.Refused,
@@ -140,7 +140,7 @@ func (at *attempt) recheck(ctx context.Context) (reason string, err error) {
 	if at.tenant.IsZero() {
 		r = at.a.operators.numbered(r.ID)
 	} else {
-		t, err := at.a.c.Node.Tenants().Tenant(at.tenant)
+		t, err := at.a.c.Node.Tenant(at.tenant)
 		if err != nil {
 			return "", err
 		}
@@ -219,7 +219,7 @@ func (at *attempt) findToken(ctx context.Context, t credential.Token) {
 		at.record = at.a.operators.numbered(t.ID)
 		return
 	}
-	h, err := at.a.c.Node.Tenants().Tenant(t.Tenant)
+	h, err := at.a.c.Node.Tenant(t.Tenant)
 	if err != nil {
 		return
 	}
@@ -251,7 +251,7 @@ func (at *attempt) findUser(ctx context.Context, user string) {
 	if err != nil {
 		return
 	}
-	h, err := at.a.c.Node.Tenants().Tenant(id)
+	h, err := at.a.c.Node.Tenant(id)
 	if err != nil {
 		return
 	}
@@ -269,7 +269,7 @@ func (a *Authority) tenantNamed(text string) (ident.TenantID, error) {
 	if strings.Trim(text, "0123456789") == "" {
 		return ident.ParseTenantID(text)
 	}
-	return a.c.Node.Shard().TenantByName(text)
+	return a.c.Node.TenantNamed(text)
 }
 
 // recentLogins remembers by which credentials and from where tokens were used

@@ -108,7 +108,7 @@ func (s *Session) TenantFor(id ident.TenantID) (*tenant.Tenant, error) {
 	if !s.principal.Operator && id != s.principal.Tenant {
 		return nil, fault.New("session", fault.Denied, "the credential is not one of tenant %s", id)
 	}
-	t, err := s.a.c.Node.Tenants().Tenant(id)
+	t, err := s.a.c.Node.Tenant(id)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (s *Session) expire() {
 
 // noteExpired says in the audit trail that a credential was met expired.
 func (a *Authority) noteExpired(id ident.TenantID, name string) {
-	if t, err := a.c.Node.Tenants().Tenant(id); err == nil {
+	if t, err := a.c.Node.Tenant(id); err == nil {
 		t.GatherAudit(audit.Entry{Principal: "system", Action: audit.CredentialExpired, Object: name, Outcome: audit.OK})
 	}
 }

@@ -17,6 +17,7 @@ var tiers = []tier{
 	{"doors", []string{"internal/pgwire", "internal/rpc", "internal/telemetry", "driver", "client", ""}},
 	{"access", []string{"internal/access"}},
 	{"node", []string{"internal/node", "internal/verify"}},
+	{"routing", []string{"internal/cluster"}},
 	{"tenant", []string{"internal/tenant", "internal/shard"}},
 	{"I/O", []string{
 		"internal/tenantlog", "internal/projection", "internal/pagestore",

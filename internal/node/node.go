@@ -246,10 +246,11 @@ func (n *Node) destroyUnknown(id ident.TenantID) error {
 	return n.ring.DestroyAll(id)
 }
 
-// Tenants returns the node's tenants.
+// Tenants returns the tenants of a node that is on its own, for tests that look
+// below the doors.
 func (n *Node) Tenants() *tenant.Manager { return n.tenants }
 
-// Shard returns the node's shard.
+// Shard returns the shard of a node that is on its own, for the same.
 func (n *Node) Shard() *shard.Shard { return n.shard }
 
 // Dir returns the data directory.
@@ -257,9 +258,6 @@ func (n *Node) Dir() string { return n.c.Dir }
 
 // FS returns the filesystem that the data directory is on.
 func (n *Node) FS() disk.FS { return n.c.FS }
-
-// Checkpoint makes everything acknowledged durable in the tenants' own files.
-func (n *Node) Checkpoint(ctx context.Context) error { return n.shard.Checkpoint(ctx) }
 
 // Close closes the tenants, makes a checkpoint and lets go of the directory.
 // What still runs is waited for until ctx ends. Closing again does nothing and

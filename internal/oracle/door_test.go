@@ -68,7 +68,7 @@ func (d *door) tenant(t *testing.T, id uint64, name string) map[string]string {
 	region, err := ident.NewRegion("us-east")
 	check(t, err)
 	tenantID := ident.MustTenantID(id)
-	check(t, d.node.Tenants().Create(t.Context(), tenant.Config{ID: tenantID, Name: name, Region: region}))
+	check(t, d.node.CreateTenant(t.Context(), tenant.Config{ID: tenantID, Name: name, Region: region}))
 	secret, _, err := d.authority.Create(t.Context(), tenantID, "app", credential.Owner, time.Time{})
 	check(t, err)
 	return map[string]string{

@@ -64,7 +64,7 @@ func (s *session) doneBefore(err error) error {
 
 // tenantName returns the name of the session's tenant.
 func (s *session) tenantName(id ident.TenantID) string {
-	state, err := s.srv.c.Node.Shard().Tenant(id)
+	state, _, err := s.srv.c.Node.State(id)
 	if err != nil {
 		return id.String()
 	}

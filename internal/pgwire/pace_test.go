@@ -21,7 +21,7 @@ import (
 // limit sets the first tenant's rate to one operation a second and uses it up.
 func limit(t *testing.T, d *door, conn *pgx.Conn) {
 	t.Helper()
-	check(t, d.node.Tenants().Set(t.Context(), ident.MustTenantID(1), shard.Change{Limits: &quota.Limits{MaxOpsPerSec: 1}}))
+	check(t, d.node.SetTenant(t.Context(), ident.MustTenantID(1), shard.Change{Limits: &quota.Limits{MaxOpsPerSec: 1}}))
 	for {
 		_, err := conn.Exec(t.Context(), "SELECT 1", pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
@@ -37,13 +37,13 @@ func occupy(t *testing.T, d *door) {
 	holder := d.connect(t)
 	must(t, holder, "BEGIN")
 	must(t, holder, "SELECT 1", pgx.QueryExecModeSimpleProtocol)
-	check(t, d.node.Tenants().Set(t.Context(), ident.MustTenantID(1), shard.Change{Limits: &quota.Limits{MaxConcurrentOps: 1}}))
+	check(t, d.node.SetTenant(t.Context(), ident.MustTenantID(1), shard.Change{Limits: &quota.Limits{MaxConcurrentOps: 1}}))
 }
 
 // holdBack makes the next refusal of the first tenant one that waits longest.
 func holdBack(t *testing.T, d *door) {
 	t.Helper()
-	tn, err := d.node.Tenants().Tenant(ident.MustTenantID(1))
+	tn, err := d.node.Tenant(ident.MustTenantID(1))
 	check(t, err)
 	for tn.PauseBeforeRefusal(fault.New("test", fault.RateLimited, "refused")) < quota.MaxPause {
 		continue

@@ -113,7 +113,7 @@ func (d *door) handle(ctx context.Context, requested uint64) (managed, error) {
 	}
 	c := callOf(ctx)
 	if p := c.session.Principal(); p.Operator {
-		t, err := d.node.Tenants().Tenant(id)
+		t, err := d.node.Tenant(id)
 		if err != nil {
 			return nil, err
 		}

@@ -143,7 +143,7 @@ func (b *bench) addTenant(n uint64) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := b.node.Tenants().Create(b.t.Context(), tenant.Config{ID: id, Name: "hospital-" + id.String(), Region: region}); err != nil {
+	if err := b.node.CreateTenant(b.t.Context(), tenant.Config{ID: id, Name: "hospital-" + id.String(), Region: region}); err != nil {
 		b.t.Fatal(err)
 	}
 	for name, role := range roleNames {

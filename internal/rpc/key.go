@@ -19,7 +19,7 @@ func (s keyService) GetKeyStatus(ctx context.Context, r *v1.GetKeyStatusRequest)
 	if err != nil {
 		return nil, err
 	}
-	status, err := s.node.Tenants().KeyStatus(id)
+	status, err := s.node.KeyStatus(id)
 	if err != nil {
 		return nil, err
 	}
@@ -49,14 +49,14 @@ func (s keyService) RotateKey(ctx context.Context, r *v1.RotateKeyRequest) (*v1.
 		return nil, fault.New("key rotate", fault.Invalid, "want the level KEY_LEVEL_DEK or KEY_LEVEL_KEK").ForTenant(t.ID())
 	}
 	return once(ctx, s.door, r, func() (*v1.RotateKeyResponse, error) {
-		before, err := s.node.Tenants().KeyStatus(t.ID())
+		before, err := s.node.KeyStatus(t.ID())
 		if err != nil {
 			return nil, err
 		}
 		if err := rotate(ctx); err != nil {
 			return nil, err
 		}
-		after, err := s.node.Tenants().KeyStatus(t.ID())
+		after, err := s.node.KeyStatus(t.ID())
 		if err != nil {
 			return nil, err
 		}

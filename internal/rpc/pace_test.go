@@ -38,7 +38,7 @@ func TestRefusalsArePacedAndStillSayWhy(t *testing.T) {
 
 func TestAPausedRefusalEndsWithItsRequestAndItsSession(t *testing.T) {
 	b := newBench(t, Limits{})
-	tn, err := b.node.Tenants().Tenant(ident.MustTenantID(1))
+	tn, err := b.node.Tenant(ident.MustTenantID(1))
 	if err != nil {
 		t.Fatal(err)
 	}

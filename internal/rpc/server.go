@@ -24,7 +24,7 @@ func (s serverService) GetVersion(context.Context, *v1.GetVersionRequest) (*v1.G
 func (s serverService) GetHealth(context.Context, *v1.GetHealthRequest) (*v1.GetHealthResponse, error) {
 	out := &v1.GetHealthResponse{
 		Serving: true, Uptime: durationpb.New(time.Since(s.started)),
-		Tenants: int64(len(s.node.Shard().Tenants())), OpenTenants: int64(s.node.Tenants().OpenTenants()),
+		Tenants: int64(s.node.TenantCount()), OpenTenants: int64(s.node.OpenTenants()),
 		Transactions: int64(s.transactions.open()),
 	}
 	if err := s.whyNot(); err != nil {
@@ -40,7 +40,7 @@ func (s serverService) WhoAmI(ctx context.Context, _ *v1.WhoAmIRequest) (*v1.Who
 	if p.Operator {
 		return out, nil
 	}
-	st, err := s.node.Shard().Tenant(p.Tenant)
+	st, _, err := s.node.State(p.Tenant)
 	out.Tenant, out.TenantName = p.Tenant.Uint64(), st.Name
 	return out, err
 }
@@ -52,7 +52,7 @@ func (d *door) whyNot() error {
 			return err
 		}
 	}
-	return d.node.Shard().Err()
+	return d.node.Err()
 }
 
 // serveHealth answers probes that ask whether the process lives.

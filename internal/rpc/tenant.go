@@ -32,7 +32,7 @@ func (s tenantService) CreateTenant(ctx context.Context, r *v1.CreateTenantReque
 		return nil, err
 	}
 	return once(ctx, s.door, r, func() (*v1.CreateTenantResponse, error) {
-		if err := s.node.Tenants().Create(ctx, config); err != nil {
+		if err := s.node.CreateTenant(ctx, config); err != nil {
 			return nil, err
 		}
 		t, err := s.describe(config.ID)
@@ -78,16 +78,16 @@ func duration(d *durationpb.Duration) (time.Duration, error) {
 
 // describe describes a tenant, or fails with NotFound.
 func (d *door) describe(id ident.TenantID) (*v1.Tenant, error) {
-	st, err := d.node.Shard().Tenant(id)
+	st, in, err := d.node.State(id)
 	if err != nil {
 		return nil, err
 	}
-	return d.toTenant(&st), nil
+	return toTenant(&st, in), nil
 }
 
-func (d *door) toTenant(st *shard.TenantState) *v1.Tenant {
+func toTenant(st *shard.TenantState, in ident.ShardID) *v1.Tenant {
 	return &v1.Tenant{
-		Id: st.ID.Uint64(), Name: st.Name, Region: st.Region.String(), Shard: d.node.Shard().ID().Uint64(),
+		Id: st.ID.Uint64(), Name: st.Name, Region: st.Region.String(), Shard: in.Uint64(),
 		Retention: durationpb.New(st.Retention), Created: timestamppb.New(st.Created),
 		Limits: &v1.Limits{
 			MaxLogSize: st.Limits.MaxLogBytes, MaxProjections: st.Limits.MaxProjectionBytes,
@@ -117,9 +117,9 @@ func (d *door) named(ctx context.Context, id uint64, name string) (ident.TenantI
 	case name == "":
 		return d.administered(ctx, id)
 	case p.Operator:
-		return d.node.Shard().TenantByName(name)
+		return d.node.TenantNamed(name)
 	}
-	st, err := d.node.Shard().Tenant(p.Tenant)
+	st, _, err := d.node.State(p.Tenant)
 	if err != nil {
 		return ident.TenantID{}, err
 	}
@@ -147,7 +147,7 @@ func (s tenantService) ListTenants(ctx context.Context, r *v1.ListTenantsRequest
 		}
 	}
 	out := &v1.ListTenantsResponse{}
-	states := s.node.Shard().Tenants() // by id
+	states := s.node.States() // by id
 	for i := range states {
 		if states[i].ID.Uint64() <= after {
 			continue
@@ -156,7 +156,7 @@ func (s tenantService) ListTenants(ctx context.Context, r *v1.ListTenantsRequest
 			out.NextPageToken = strconv.FormatUint(out.Tenants[size-1].GetId(), 10)
 			break
 		}
-		out.Tenants = append(out.Tenants, s.toTenant(&states[i]))
+		out.Tenants = append(out.Tenants, toTenant(&states[i].TenantState, states[i].Shard))
 	}
 	return out, nil
 }
@@ -176,12 +176,12 @@ func (s tenantService) UpdateTenant(ctx context.Context, r *v1.UpdateTenantReque
 		change.Retention = &d
 	}
 	return once(ctx, s.door, r, func() (*v1.UpdateTenantResponse, error) {
-		st, err := s.node.Shard().Tenant(id)
+		st, _, err := s.node.State(id)
 		if err != nil {
 			return nil, err
 		}
 		change.Limits = changedLimits(st.Limits, r)
-		if err := s.node.Tenants().Set(ctx, id, change); err != nil {
+		if err := s.node.SetTenant(ctx, id, change); err != nil {
 			return nil, err
 		}
 		if err := s.noteChange(ctx, id, change); err != nil {
@@ -195,7 +195,7 @@ func (s tenantService) UpdateTenant(ctx context.Context, r *v1.UpdateTenantReque
 // noteChange writes into the tenant's audit trail what was changed of it. The
 // name is left out: it is the tenant's own.
 func (d *door) noteChange(ctx context.Context, id ident.TenantID, change shard.Change) error {
-	t, err := d.node.Tenants().Tenant(id)
+	t, err := d.node.Tenant(id)
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (s tenantService) GetUsage(ctx context.Context, r *v1.GetUsageRequest) (*v1
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.node.Tenants().Usage(id)
+	u, err := s.node.Usage(id)
 	if err != nil {
 		return nil, err
 	}
@@ -252,13 +252,14 @@ func (s tenantService) Verify(ctx context.Context, r *v1.VerifyRequest) (*v1.Ver
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.node.Shard().Tenant(id); err != nil {
+	holder, err := s.node.Holder(id)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.node.Checkpoint(ctx); err != nil {
 		return nil, err
 	}
-	report, err := verify.Running(ctx, s.node.Shard(), id)
+	report, err := verify.Running(ctx, holder, id)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 	"kimberlite/internal/access"
 	"kimberlite/internal/clock"
 	"kimberlite/internal/fault"
-	"kimberlite/internal/shard"
+	"kimberlite/internal/node"
 )
 
 // devOperator is the name of the operator that Dev makes.
@@ -134,11 +134,11 @@ type FirstSteps struct {
 // is, or one to be made, and a credential to be made.
 func (s *Server) FirstSteps(ctx context.Context) (FirstSteps, error) {
 	first := FirstSteps{TenantID: "1", Tenant: "hospital-a", NewTenant: true, Credential: "app"}
-	tenants := s.node.Shard().Tenants()
+	tenants := s.node.States()
 	if len(tenants) == 0 {
 		return first, nil
 	}
-	t := slices.MinFunc(tenants, func(a, b shard.TenantState) int { return cmp.Compare(a.ID.Uint64(), b.ID.Uint64()) })
+	t := slices.MinFunc(tenants, func(a, b node.Listed) int { return cmp.Compare(a.ID.Uint64(), b.ID.Uint64()) })
 	first.TenantID, first.Tenant, first.NewTenant = t.ID.String(), t.Name, false
 	known, err := s.authority.List(ctx, t.ID)
 	if err != nil {

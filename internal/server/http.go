@@ -93,7 +93,7 @@ func (s *Server) whyNotReady() error {
 	if !s.ready.Load() {
 		return fault.New("server", fault.Unavailable, "the server is starting or shutting down")
 	}
-	return s.node.Shard().Err()
+	return s.node.Err()
 }
 
 // operatorHandler serves who is on this machine. It asks for no credential,

@@ -207,16 +207,16 @@ type nodeSource struct{ s *Server }
 
 // Tenants returns how many tenants there are, and how many are open.
 func (n nodeSource) Tenants() (all, open int) {
-	return len(n.s.node.Shard().Tenants()), n.s.node.Tenants().OpenTenants()
+	return n.s.node.TenantCount(), n.s.node.OpenTenants()
 }
 
 // Usage returns what a tenant uses, and its limits.
 func (n nodeSource) Usage(id ident.TenantID) (telemetry.Usage, bool) {
-	u, err := n.s.node.Tenants().Usage(id)
+	u, err := n.s.node.Usage(id)
 	if err != nil {
 		return telemetry.Usage{}, false
 	}
-	st, err := n.s.node.Shard().Tenant(id)
+	st, _, err := n.s.node.State(id)
 	if err != nil {
 		return telemetry.Usage{}, false
 	}
