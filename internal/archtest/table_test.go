@@ -20,6 +20,7 @@ var tiers = []tier{
 	{"routing", []string{"internal/cluster"}},
 	{"tenant", []string{"internal/tenant", "internal/shard"}},
 	{"I/O", []string{
+		"internal/peer", "internal/pki",
 		"internal/tenantlog", "internal/projection", "internal/pagestore",
 		"internal/keyring", "internal/kms", "internal/replication",
 	}},
