@@ -18,7 +18,7 @@ var tiers = []tier{
 	{"access", []string{"internal/access"}},
 	{"node", []string{"internal/node", "internal/verify"}},
 	{"routing", []string{"internal/cluster"}},
-	{"tenant", []string{"internal/tenant", "internal/shard"}},
+	{"tenant", []string{"internal/tenant", "internal/shard", "internal/directory"}},
 	{"I/O", []string{
 		"internal/peer", "internal/pki",
 		"internal/tenantlog", "internal/projection", "internal/pagestore",
