@@ -74,6 +74,8 @@ func set[T int | time.Duration](to *T, value T) {
 type Config struct {
 	Authority *access.Authority
 	Node      *node.Node
+	// Cluster is nil for a server that is no member of one.
+	Cluster Cluster
 	// Logger is told of failures of the server; nil logs nothing.
 	Logger *slog.Logger
 	// Version is what GetVersion says.
@@ -90,6 +92,7 @@ type Config struct {
 type door struct {
 	authority *access.Authority
 	node      *node.Node
+	cluster   Cluster // nil when there is none
 	log       *slog.Logger
 	version   string
 	observer  Observer
@@ -120,7 +123,7 @@ func New(c Config) (*Handler, error) {
 	}
 	c.Limits.fill()
 	d := &door{
-		authority: c.Authority, node: c.Node, log: c.Logger, version: c.Version, observer: c.Observer,
+		authority: c.Authority, node: c.Node, cluster: c.Cluster, log: c.Logger, version: c.Version, observer: c.Observer,
 		limits: c.Limits, ready: c.Ready, started: time.Now(),
 		tails:    newTally(c.Limits.TenantTails),
 		outcomes: newOutcomes(),
@@ -147,6 +150,7 @@ func (d *door) routes() *http.ServeMux {
 	mux.Handle(v1.NewCredentialServiceHandler(credentialService{d}, options...))
 	mux.Handle(v1.NewKeyServiceHandler(keyService{d}, options...))
 	mux.Handle(v1.NewAuditServiceHandler(auditService{d}, options...))
+	mux.Handle(v1.NewClusterServiceHandler(clusterService{d}, options...))
 	mux.Handle(v1.NewServerServiceHandler(serverService{d}, options...))
 	reflector := grpcreflect.NewStaticReflector(serviceNames...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, options...))
@@ -161,7 +165,8 @@ func (d *door) routes() *http.ServeMux {
 // serviceNames are the services that reflection describes.
 var serviceNames = []string{
 	v1.TenantServiceName, v1.SQLServiceName, v1.TransactionServiceName, v1.StreamServiceName,
-	v1.CredentialServiceName, v1.KeyServiceName, v1.AuditServiceName, v1.ServerServiceName,
+	v1.CredentialServiceName, v1.KeyServiceName, v1.AuditServiceName, v1.ClusterServiceName,
+	v1.ServerServiceName,
 	grpchealth.HealthV1ServiceName,
 }
 
