@@ -26,7 +26,7 @@ var tiers = []tier{
 	}},
 	{"pure", []string{
 		"internal/dialect", "internal/pgcatalog", "internal/sqlfunc", "internal/schema", "internal/sqltype",
-		"internal/credential", "internal/deployment", "internal/audit", "internal/record", "internal/quota", "internal/quantity", "internal/scan", "gen/kimberlite/v1/kimberlitev1connect", "gen/kimberlite/v1",
+		"internal/placement", "internal/credential", "internal/deployment", "internal/audit", "internal/record", "internal/quota", "internal/quantity", "internal/scan", "gen/kimberlite/v1/kimberlitev1connect", "gen/kimberlite/v1",
 	}},
 	{"ground", []string{"internal/seal", "internal/disk", "internal/fault", "internal/clock", "internal/ident"}},
 }
@@ -84,11 +84,11 @@ type ban struct {
 // stateless are the packages whose answers depend on their arguments alone.
 var stateless = []string{
 	"internal/record", "internal/quota", "internal/quantity",
-	"internal/ident", "internal/fault", "internal/seal", "internal/credential", "internal/deployment", "internal/audit",
+	"internal/ident", "internal/fault", "internal/seal", "internal/credential", "internal/deployment", "internal/audit", "internal/placement",
 }
 
 // pure are those of the pure tier, which do no I/O and draw no randomness.
-var pure = []string{"internal/record", "internal/quota", "internal/quantity", "internal/credential", "internal/audit"}
+var pure = []string{"internal/record", "internal/quota", "internal/quantity", "internal/credential", "internal/audit", "internal/placement"}
 
 // seeded are those that want the same numbers again from the same seed.
 var seeded = []string{"internal/bench", "internal/demo", "internal/disk"}
