@@ -46,7 +46,21 @@ type Options struct {
 	// starts none by itself.
 	CheckpointBytes    int64
 	CheckpointInterval time.Duration
-	Logger             *slog.Logger
+	// Replica is this replica's id; zero for a shard on its own.
+	Replica ident.ReplicaID
+	// Members are the replicas of a new shard, the same on every one. Join says
+	// that this one is added to a shard that is there already.
+	Members []replication.Replica
+	Join    bool
+	// OnChange, if not nil, is told when the leader, the term or the members
+	// change, one call at a time. It must not block.
+	OnChange func(replication.Status)
+	// Peer reaches the other replicas; nil for a shard on its own.
+	Peer Peer
+	// FetchBytesPerSecond bounds what this replica asks of another one's
+	// files. 0 is no bound.
+	FetchBytesPerSecond int64
+	Logger              *slog.Logger
 }
 
 // HeadSigner signs and writes the head of a tenant's log at a synced
@@ -117,7 +131,9 @@ func Open(o Options) (*Shard, error) {
 		return nil, err
 	}
 	s.applied = index
-	s.group, err = o.Store.OpenGroup(replication.GroupOptions{Shard: o.ID, Node: o.Node}, s)
+	s.group, err = o.Store.OpenGroup(replication.GroupOptions{
+		Shard: o.ID, Node: o.Node, Replica: o.Replica, Members: o.Members, Join: o.Join, OnChange: o.OnChange,
+	}, s)
 	if err != nil {
 		return nil, errors.Join(err, s.closeLogs())
 	}

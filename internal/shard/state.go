@@ -27,6 +27,10 @@ type TenantState struct {
 	GenerationStart ident.Offset
 	// Log is how far the tenant's log has been applied.
 	Log tenantlog.Position
+	// Phase is what the shard does for the tenant, Epoch that of its last move,
+	// or the directory's at its creation.
+	Phase Phase
+	Epoch uint64
 }
 
 // limits is the JSON form of quota.Limits.
@@ -64,6 +68,8 @@ type stateJSON struct {
 	Segment         uint64         `json:"log_segment,omitempty"`
 	SegmentBytes    int64          `json:"log_segment_bytes,omitempty"`
 	TotalBytes      int64          `json:"log_bytes,omitempty"`
+	Phase           Phase          `json:"phase,omitempty"`
+	Epoch           uint64         `json:"epoch,omitempty"`
 }
 
 func (s *TenantState) toJSON() stateJSON {
@@ -73,6 +79,7 @@ func (s *TenantState) toJSON() stateJSON {
 		GenerationStart: s.GenerationStart.Uint64(),
 		Next:            s.Log.Next.Uint64(), LastHash: hex.EncodeToString(s.Log.LastHash[:]),
 		Segment: s.Log.Segment.Uint64(), SegmentBytes: s.Log.SegmentBytes, TotalBytes: s.Log.TotalBytes,
+		Phase: s.Phase, Epoch: s.Epoch,
 	}
 }
 
@@ -84,6 +91,7 @@ func (j *stateJSON) state() (*TenantState, error) {
 		ID: j.ID, Name: j.Name, Region: j.Region, Retention: j.Retention,
 		Limits: j.Limits.quota(), Created: j.Created, Envelope: j.Envelope,
 		GenerationStart: ident.NewOffset(j.GenerationStart), Log: tenantlog.Start(j.ID),
+		Phase: j.Phase, Epoch: j.Epoch,
 	}
 	if j.Next == 0 {
 		return s, nil

@@ -38,7 +38,11 @@ var embedded = Actor{Name: "embedded"}
 // As returns a handle on the same tenant whose calls have the actor's rights
 // and are noted in the audit trail as the actor's. What is refused to it is
 // noted there, too.
-func (t *Tenant) As(a Actor) *Tenant { return &Tenant{m: t.m, slot: t.slot, actor: &a} }
+func (t *Tenant) As(a Actor) *Tenant {
+	c := *t
+	c.actor = &a
+	return &c
+}
 
 // Actor returns who the handle's calls are made for.
 func (t *Tenant) Actor() Actor {

@@ -26,6 +26,8 @@ type Config struct {
 	Region    ident.Region
 	Retention time.Duration
 	Limits    quota.Limits
+	// Epoch is the directory's of the tenant's placement; 0 without one.
+	Epoch uint64
 }
 
 // maxNameLength is the longest tenant name, in bytes.
@@ -90,7 +92,7 @@ func (m *Manager) Create(ctx context.Context, c Config) error {
 	}
 	err = m.o.Shard.CreateTenant(ctx, shard.TenantState{
 		ID: c.ID, Name: c.Name, Region: c.Region, Retention: c.Retention, Limits: c.Limits,
-		Created: now, Envelope: env.Encode(),
+		Created: now, Envelope: env.Encode(), Epoch: c.Epoch,
 	})
 	if err != nil && !fault.Is(err, fault.OutcomeUnknown) && !fault.Is(err, fault.Stopped) {
 		err = errors.Join(err, m.o.Ring.Destroy(c.ID, kek.Gen))

@@ -57,6 +57,9 @@ type Options struct {
 	// KeySource, if not nil, stands between a tenant's keys and what they
 	// seal. Only benchmarks set it, to measure what sealing costs.
 	KeySource func(seal.KeySource) seal.KeySource
+	// KeySpread keeps the wrapped KEKs on the shard's other replicas; nil for a
+	// shard on its own.
+	KeySpread KeySpread
 	Logger    *slog.Logger
 }
 

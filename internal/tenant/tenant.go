@@ -23,6 +23,8 @@ type Tenant struct {
 	slot *slot
 	// actor is who the calls are made for; nil for the program itself.
 	actor *Actor
+	// maxLag is how old what a read sees may be; 0 for a linearisable one.
+	maxLag time.Duration
 }
 
 // Tenant returns a handle on a tenant that exists.
