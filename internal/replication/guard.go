@@ -25,7 +25,7 @@ import (
 // It also keeps the write-ahead log in files that are written already, since
 // a sync that must record a new length or new extents costs a third more:
 // a log file grows by walStep bytes of zeros at a time, and a removed one
-// becomes the spare, which the next one starts in. The engine itself does the
+// becomes the spare, which the next one starts in; see walFile. The engine itself does the
 // same with the files of one run, so it knows old records in a log for what
 // they are: each carries its file's number.
 type guard struct {
@@ -147,11 +147,7 @@ func (g *guard) wrap(name string, file vfs.File, ok bool) vfs.File {
 	if !isWAL(name) {
 		return f
 	}
-	w := &walFile{guardFile: f}
-	if info, err := file.Stat(); err == nil {
-		w.filled = info.Size()
-	}
-	return w
+	return newWALFile(f)
 }
 
 // Open implements [vfs.FS].
@@ -295,52 +291,6 @@ func (f *guardFile) Close() error {
 	}
 	return nil
 }
-
-// walFile is a log file that is written over bytes that are there already.
-type walFile struct {
-	*guardFile
-	off    int64 // where the next Write goes, in bytes
-	filled int64 // length of the file, in bytes
-}
-
-// zeros is what a log file grows by.
-var zeros [64 << 10]byte
-
-// Write implements [vfs.File].
-func (w *walFile) Write(p []byte) (int, error) {
-	end := w.off + int64(len(p))
-	w.guard.try(func() error {
-		if err := w.fill(end); err != nil {
-			return err
-		}
-		_, err := w.File.Write(p)
-		return err
-	})
-	w.off = end
-	return len(p), nil
-}
-
-// fill makes the file reach a step beyond end, by writing zeros, when it does
-// not reach end. The sync that follows makes the new length durable too.
-func (w *walFile) fill(end int64) error {
-	if end <= w.filled {
-		return nil
-	}
-	for target := (end/walStep + 1) * walStep; w.filled < target; {
-		n, err := w.File.WriteAt(zeros[:min(int64(len(zeros)), target-w.filled)], w.filled)
-		if err != nil {
-			return err
-		}
-		w.filled += int64(n)
-	}
-	return nil
-}
-
-// Preallocate implements [vfs.File]: fill does better.
-func (w *walFile) Preallocate(int64, int64) error { return nil }
-
-// Fd hides the descriptor, so that nothing goes around the guard.
-func (w *walFile) Fd() uintptr { return vfs.InvalidFd }
 
 // noFile takes writes and keeps nothing.
 type noFile struct {
