@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"kimberlite/internal/fault"
@@ -131,6 +132,9 @@ func (b *Bundle) Verify(chain []*x509.Certificate, now time.Time) (Identity, err
 // Unauthenticated.
 func Verify(roots *x509.CertPool, chain []*x509.Certificate, now time.Time) (Identity, error) {
 	const op = "verify certificate"
+	if roots == nil { // the library would take the system's
+		return Identity{}, fault.New(op, fault.Unauthenticated, "this node has no authorities to believe")
+	}
 	if len(chain) == 0 {
 		return Identity{}, fault.New(op, fault.Unauthenticated, "the peer showed no certificate")
 	}
@@ -138,13 +142,14 @@ func Verify(roots *x509.CertPool, chain []*x509.Certificate, now time.Time) (Ide
 	for _, c := range chain[1:] {
 		intermediates.AddCert(c)
 	}
-	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		_, err := chain[0].Verify(x509.VerifyOptions{
-			Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
-		})
-		if err != nil {
-			return Identity{}, fault.Wrap(op, fault.Unauthenticated, err, "no authority of this deployment vouches for the certificate")
-		}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return Identity{}, fault.Wrap(op, fault.Unauthenticated, err, "no authority of this deployment vouches for the certificate")
+	}
+	if chain[0].IsCA || !slices.Contains(chain[0].ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
+		return Identity{}, fault.New(op, fault.Unauthenticated, "the certificate is none of a node")
 	}
 	return identityOf(chain[0])
 }
