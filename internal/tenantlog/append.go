@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
 	"kimberlite/internal/record"
 )
 
@@ -27,7 +28,7 @@ func (l *Log) Append(rec []byte) (Position, error) {
 	if err := l.writable(); err != nil {
 		return Position{}, err
 	}
-	if err := l.checkNext(h); err != nil {
+	if err := l.pos.checkNext(l.o.Tenant, h); err != nil {
 		return Position{}, err
 	}
 	// Everything that can fail comes first, so that a refused record leaves
@@ -56,15 +57,15 @@ func (l *Log) Append(rec []byte) (Position, error) {
 	return l.pos, nil
 }
 
-// checkNext refuses a record that is not the log's next. l.mu is held.
-func (l *Log) checkNext(h record.Header) error {
+// checkNext refuses a record that does not follow the position.
+func (p Position) checkNext(tenant ident.TenantID, h record.Header) error {
 	switch {
-	case h.Tenant != l.o.Tenant:
-		return fault.New("tenant log", fault.Conflict, "a record of tenant %s does not go into this log", h.Tenant).ForTenant(l.o.Tenant)
-	case h.Offset != l.pos.Next:
-		return fault.New("tenant log", fault.Conflict, "base offset: the record is for offset %s, the log's next is %s", h.Offset, l.pos.Next).ForTenant(l.o.Tenant)
-	case h.PrevHash != l.pos.LastHash:
-		return fault.New("tenant log", fault.Conflict, "base offset: record %s does not follow the log's last record", h.Offset).ForTenant(l.o.Tenant)
+	case h.Tenant != tenant:
+		return fault.New("tenant log", fault.Conflict, "a record of tenant %s does not go into this log", h.Tenant).ForTenant(tenant)
+	case h.Offset != p.Next:
+		return fault.New("tenant log", fault.Conflict, "base offset: the record is for offset %s, the log's next is %s", h.Offset, p.Next).ForTenant(tenant)
+	case h.PrevHash != p.LastHash:
+		return fault.New("tenant log", fault.Conflict, "base offset: record %s does not follow the log's last record", h.Offset).ForTenant(tenant)
 	}
 	return nil
 }
