@@ -6,6 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
+	"kimberlite/internal/replication"
 	"kimberlite/internal/tenantlog"
 )
 
@@ -20,47 +23,74 @@ const syncWorkers = 8
 func (s *Shard) Checkpoint(ctx context.Context) error {
 	s.checkpointMu.Lock()
 	defer s.checkpointMu.Unlock()
-	index, entries, states := s.capture()
-	if len(entries) == 0 {
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	c := s.capture()
+	if len(c.entries) == 0 && len(c.gone) == 0 {
 		return nil
 	}
-	err := s.syncAll(ctx, entries, states)
+	err := s.syncAll(ctx, c.entries, c.states)
+	if err == nil && len(c.gone) > 0 {
+		err = s.removeReleased()
+	}
 	if err == nil {
-		err = s.save(index, states)
+		err = s.save(c)
 	}
 	if err != nil {
-		s.restoreDirty(entries)
+		s.restore(c)
 	}
 	return err
 }
 
-// capture takes the applied index and a copy of what changed up to it.
-func (s *Shard) capture() (uint64, []*entry, []TenantState) {
-	s.applyMu.Lock()
-	defer s.applyMu.Unlock()
-	entries := make([]*entry, 0, len(s.dirty))
-	states := make([]TenantState, 0, len(s.dirty))
-	for e := range s.dirty {
-		e.mu.Lock()
-		entries = append(entries, e)
-		states = append(states, e.state)
-		e.mu.Unlock()
-	}
-	clear(s.dirty)
-	index := s.applied
-	if s.held != 0 {
-		// States may be newer than the index: what is applied again then
-		// finds its effect there already.
-		index = min(index, s.held-1)
-	}
-	return index, entries, states
+// captured is what a checkpoint saves: copies of what changed up to an index.
+type captured struct {
+	index   uint64
+	entries []*entry
+	states  []TenantState
+	gone    []ident.TenantID
 }
 
-func (s *Shard) restoreDirty(entries []*entry) {
+// capture takes the applied index and a copy of what changed up to it.
+func (s *Shard) capture() captured {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
-	for _, e := range entries {
+	if s.replicated && len(s.damagedAt) > 0 {
+		// What is saved must be the state at the index exactly, or replicas
+		// would judge what they apply again by another state. The damage is
+		// mended from another replica soon.
+		return captured{}
+	}
+	c := captured{index: s.applied}
+	for e := range s.dirty {
+		e.mu.Lock()
+		if !e.released {
+			c.entries = append(c.entries, e)
+			c.states = append(c.states, e.state)
+		}
+		e.mu.Unlock()
+	}
+	for id := range s.gone {
+		c.gone = append(c.gone, id)
+	}
+	clear(s.dirty)
+	clear(s.gone)
+	for _, held := range s.damagedAt {
+		// States may be newer than the index: what is applied again then
+		// finds its effect there already.
+		c.index = min(c.index, held-1)
+	}
+	return c
+}
+
+func (s *Shard) restore(c captured) {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	for _, e := range c.entries {
 		s.dirty[e] = struct{}{}
+	}
+	for _, id := range c.gone {
+		s.gone[id] = struct{}{}
 	}
 }
 
@@ -93,6 +123,10 @@ func (s *Shard) syncAll(ctx context.Context, entries []*entry, states []TenantSt
 
 func (s *Shard) syncOne(ctx context.Context, e *entry, at tenantlog.Position) error {
 	e.mu.Lock()
+	if e.err != nil && s.replicated {
+		defer e.mu.Unlock()
+		return fault.Wrap("checkpoint", fault.Unavailable, e.err, "the log of tenant %s was found damaged meanwhile", e.state.ID)
+	}
 	if e.err != nil {
 		// What its files hold was synced when they were closed; what they
 		// lack stays in the replicated log.
@@ -119,12 +153,16 @@ func (s *Shard) syncOne(ctx context.Context, e *entry, at tenantlog.Position) er
 	return s.signHead(ctx, e.state.ID, at)
 }
 
-func (s *Shard) save(index uint64, states []TenantState) error {
-	kvs, err := statePuts(states)
+func (s *Shard) save(c captured) error {
+	puts, err := statePuts(c.states)
 	if err != nil {
 		return err
 	}
-	return s.group.SaveCheckpoint(index, kvs)
+	kvs := make([]replication.KV, 0, len(c.gone)+len(puts))
+	for _, id := range c.gone { // one that came back is put again after
+		kvs = append(kvs, replication.KV{Key: tenantKey(id)})
+	}
+	return s.group.SaveCheckpoint(c.index, append(kvs, puts...))
 }
 
 // checkpointLoop makes checkpoints by log size and by time until Close.
@@ -152,6 +190,7 @@ func (s *Shard) checkpointLoop() {
 // before, so that nobody proposes any more.
 func (s *Shard) Close() error {
 	close(s.stop)
+	s.cancel()
 	s.done.Wait()
 	var err error
 	if s.Err() == nil {

@@ -12,7 +12,10 @@ import (
 // A command is what stands in an entry of the shard's replicated log:
 //
 //	byte 0   command type (below)
-//	byte 1…  append: a sealed record, whole; otherwise: JSON
+//	byte 1…  append: a sealed record, whole
+//	         import of records: tenant u64, epoch u64, big endian; then sealed
+//	         records, whole, one after the other
+//	         otherwise: JSON
 //
 // Everything in a command was decided before it was proposed (time, keys,
 // offsets), so that applying it is deterministic. No command holds anything
@@ -25,6 +28,13 @@ const (
 	commandCreate commandType = 2
 	commandSet    commandType = 3
 	commandKeys   commandType = 4
+
+	// Of moves; a version that does not know them stops at the first one.
+	commandImport   commandType = 5
+	commandRecords  commandType = 6
+	commandPhase    commandType = 7
+	commandActivate commandType = 8
+	commandRelease  commandType = 9
 )
 
 // setCommand changes a tenant's configuration; nil fields stay as they are.
@@ -43,6 +53,9 @@ type keysCommand struct {
 	Envelope    []byte         `json:"envelope"`
 	// NewDEK says that the newest DEK generation changed.
 	NewDEK bool `json:"new_dek,omitempty"`
+	// Start is the offset from which it seals; nil from earlier versions: the
+	// log's end when it is applied.
+	Start *uint64 `json:"start,omitempty"`
 }
 
 // appendPrefix is what stands before the record of an append.
@@ -71,6 +84,14 @@ type Command struct {
 	Created *TenantState
 	// Keys is a change of a tenant's keys, or nil.
 	Keys *KeyChange
+	// Imported is a tenant that is being moved here: its first state, or a later
+	// one. Nil for anything else.
+	Imported *TenantState
+	// Records are sealed records of such a tenant; some may be there already.
+	Records [][]byte
+	// Released is a tenant that was moved away, or whose move here was given
+	// up; zero for anything else.
+	Released ident.TenantID
 }
 
 // KeyChange puts a key envelope in the place of the one it was made from.
@@ -104,7 +125,23 @@ func DecodeCommand(data []byte) (Command, error) {
 			return Command{}, err
 		}
 		return Command{Keys: &KeyChange{Tenant: c.Tenant, Envelope: c.Envelope, old: c.OldEnvelope}}, nil
-	case commandSet:
+	case commandImport:
+		var j stateJSON
+		if err := decodeJSON(data, &j); err != nil {
+			return Command{}, err
+		}
+		st, err := j.state()
+		return Command{Imported: st}, err
+	case commandRecords:
+		_, _, records, err := decodeRecords(data)
+		return Command{Records: records}, err
+	case commandRelease:
+		var c moveCommand
+		if err := decodeJSON(data, &c); err != nil {
+			return Command{}, err
+		}
+		return Command{Released: c.Tenant}, nil
+	case commandSet, commandPhase, commandActivate:
 		return Command{}, nil
 	}
 	return Command{}, fault.New("shard", fault.Incompatible, "a command of unknown type %d stands in the replicated log", data[0])

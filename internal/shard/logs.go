@@ -25,15 +25,23 @@ type logCache struct {
 
 // openLog makes sure that e.log is open. The caller holds e.mu.
 func (s *Shard) openLog(e *entry) error {
+	if s.replicated && e.err != nil {
+		return e.err // its files are being mended
+	}
+	if e.released {
+		return fault.New("open", fault.Misrouted, "tenant %s has moved away", e.state.ID).ForTenant(e.state.ID)
+	}
 	if err := s.checkHead(e); err != nil {
 		return err
 	}
 	if e.log != nil {
 		return nil
 	}
-	log, err := tenantlog.Open(tenantlog.Options{
-		FS: s.o.FS, Dir: s.LogDir(e.state.ID), Tenant: e.state.ID, SegmentBytes: s.o.SegmentBytes,
-	}, e.state.Log)
+	open := tenantlog.Open
+	if s.replicated {
+		open = tenantlog.OpenAhead
+	}
+	log, err := open(s.logOptions(e.state.ID), e.state.Log)
 	if err != nil {
 		return err
 	}
@@ -41,14 +49,31 @@ func (s *Shard) openLog(e *entry) error {
 	return s.logs.added(e)
 }
 
+func (s *Shard) logOptions(id ident.TenantID) tenantlog.Options {
+	return tenantlog.Options{FS: s.o.FS, Dir: s.LogDir(id), Tenant: id, SegmentBytes: s.o.SegmentBytes}
+}
+
+// dropLog closes a log whose files are not to be used any more. Who reads it
+// is told that it is closed. The caller holds e.mu.
+func (s *Shard) dropLog(e *entry) {
+	if e.log == nil {
+		return
+	}
+	_ = e.log.Close() // nothing in it is wanted
+	e.log = nil
+	s.logs.mu.Lock()
+	defer s.logs.mu.Unlock()
+	delete(s.logs.open, e)
+}
+
 // checkHead refuses a tenant whose signed head covers records that the
 // replicated log does not know. A head is written only once its records are in
 // the replicated log, so that one is a copy from earlier, and opening the
 // tenant's log at the position that it knows would cut acknowledged records
-// off. A head that does not read is for the verifier to report. The caller
-// holds e.mu.
+// off. A head that does not read is for the verifier to report. With several
+// replicas the others hold what one's files lost. The caller holds e.mu.
 func (s *Shard) checkHead(e *entry) error {
-	if e.headSeen || !s.replayed.Load() {
+	if s.replicated || e.headSeen || !s.replayed.Load() {
 		return nil
 	}
 	dir := s.LogDir(e.state.ID)
@@ -118,31 +143,35 @@ func (e *entry) closeLog() error {
 	return err
 }
 
-// PinLog opens a tenant's log for reading and keeps it open until UnpinLog.
-// Corruption names what is damaged.
-func (s *Shard) PinLog(id ident.TenantID) (*tenantlog.Log, error) {
+// PinLog opens a tenant's log for reading and keeps it open until release is
+// called. Corruption names what is damaged.
+func (s *Shard) PinLog(id ident.TenantID) (log *tenantlog.Log, release func(), err error) {
 	e, err := s.entry(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	log, err = s.pin(e)
+	return log, e.unpin, err
+}
+
+func (s *Shard) pin(e *entry) (*tenantlog.Log, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.err != nil {
+		defer e.mu.Unlock()
 		return nil, e.err
 	}
-	if err := s.openLog(e); err != nil {
-		return nil, err
+	err := s.openLog(e)
+	if err != nil {
+		e.mu.Unlock()
+		return nil, s.ReportDamage(e.state.ID, err)
 	}
+	defer e.mu.Unlock()
 	e.pins++
 	return e.log, nil
 }
 
-// UnpinLog ends a PinLog.
-func (s *Shard) UnpinLog(id ident.TenantID) {
-	e, err := s.entry(id)
-	if err != nil {
-		return
-	}
+// unpin ends a pin.
+func (e *entry) unpin() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.pins--

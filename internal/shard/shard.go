@@ -68,35 +68,62 @@ type Options struct {
 type HeadSigner func(ctx context.Context, id ident.TenantID, at tenantlog.Position) error
 
 // Shard is an open shard. It is safe for concurrent use.
+//
+// Of a replicated shard's tenants, state.Log is a function of the replicated
+// log alone and the same on every replica. The files of a tenant's log may
+// hold more, when they were copied or when the last checkpoint is older than
+// they are, and less, when they are damaged.
 type Shard struct {
-	o     Options
-	group *replication.Group
+	o          Options
+	group      *replication.Group // set before Open returns, under applyMu
+	replicated bool               // has a replica id, and may have other replicas
 
-	mu      sync.RWMutex // guards tenants and names
+	mu      sync.RWMutex // guards tenants, names and arriving
 	tenants map[ident.TenantID]*entry
 	names   map[string]ident.TenantID
+	// arriving are tenants that a copy from another replica brings.
+	arriving map[ident.TenantID]*entry
 
-	applyMu sync.Mutex // held while a batch is applied; guards applied, dirty and held
+	applyMu sync.Mutex // held while a batch is applied; guards all below
 	applied uint64
+	leads   bool // when the batch began
 	dirty   map[*entry]struct{}
-	// held is the first index whose record a damaged log could not take, or 0.
-	// That record exists only in the replicated log, which no checkpoint may
-	// shorten beyond it.
-	held uint64
+	// damagedAt has, for each tenant whose log could not take it, the first
+	// index whose record exists only in the replicated log. No checkpoint may
+	// shorten that beyond.
+	damagedAt map[*entry]uint64
+	// gone are tenants released since the last checkpoint.
+	gone map[ident.TenantID]struct{}
 
 	logs logCache
-	// replayed says that all of the replicated log has been applied.
-	replayed atomic.Bool
+	// replayed says that all that this replica had applied before it was
+	// opened is applied again; lastAtOpen is where its log ended then.
+	replayed   atomic.Bool
+	lastAtOpen uint64
 
-	checkpointMu sync.Mutex // serialises checkpoints
+	checkpointMu sync.Mutex // serialises checkpoints; guards swept
+	swept        bool       // what crashes left of other tenants is removed
 	signHead     HeadSigner
 	wake         chan struct{} // asks the checkpoint goroutine to look
+	mendWake     chan struct{} // asks the mending goroutine to look
 	stop         chan struct{} // closed by Close
+	ctx          context.Context
+	cancel       context.CancelFunc // by Close: ends mending
 	done         sync.WaitGroup
+
+	copying copying
+	hooks   atomic.Pointer[Hooks]
+	grown   grown
+	fresh   fresh
 }
 
 // entry is one tenant of the shard.
 type entry struct {
+	id ident.TenantID
+	// mending is held by who replaces the files of the log. It is taken before
+	// applyMu and mu.
+	mending sync.Mutex
+
 	mu    sync.Mutex // guards all below
 	state TenantState
 	log   *tenantlog.Log // open handle, or nil
@@ -104,11 +131,52 @@ type entry struct {
 	// headSeen says that the signed head was held against the replicated log.
 	headSeen bool
 	err      error // damage that keeps the log from opening, or nil
+	released bool  // the tenant is not the shard's any more
 }
 
-// Open loads the last checkpoint, replays the replicated log after it and
-// returns a shard that leads its group.
+// Open loads the last checkpoint and opens the group. A shard of one replica
+// leads when it returns, and has replayed its log; with several, entries are
+// applied as the leader says that they are committed.
 func Open(o Options) (*Shard, error) {
+	o.setDefaults()
+	s := &Shard{
+		o: o, replicated: !o.Replica.IsZero(),
+		tenants: map[ident.TenantID]*entry{}, names: map[string]ident.TenantID{}, arriving: map[ident.TenantID]*entry{},
+		dirty: map[*entry]struct{}{}, damagedAt: map[*entry]uint64{}, gone: map[ident.TenantID]struct{}{},
+		wake: make(chan struct{}, 1), mendWake: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.logs.limit = o.MaxOpenLogs
+	s.grown.init()
+	s.fresh.asking = make(chan struct{}, 1)
+	s.copying.bytesPerSecond = o.FetchBytesPerSecond
+	if err := s.removeReleased(); err != nil {
+		return nil, err
+	}
+	index, err := o.Store.LoadCheckpoint(o.ID, s.load)
+	if err != nil {
+		return nil, err
+	}
+	s.applied = index
+	group, err := o.Store.OpenGroup(replication.GroupOptions{
+		Shard: o.ID, Node: o.Node, Replica: o.Replica, Members: o.Members, Join: o.Join, OnChange: s.changed,
+	}, s)
+	if err != nil {
+		return nil, errors.Join(err, s.closeLogs())
+	}
+	s.applyMu.Lock()
+	s.group = group
+	s.lastAtOpen = group.Status().Last
+	s.applyMu.Unlock()
+	s.replayed.Store(!s.replicated)
+	s.done.Go(s.checkpointLoop)
+	if s.replicated && o.Peer != nil {
+		s.done.Go(s.mendLoop)
+	}
+	return s, nil
+}
+
+func (o *Options) setDefaults() {
 	if o.MaxOpenLogs == 0 {
 		o.MaxOpenLogs = 256
 	}
@@ -121,25 +189,6 @@ func Open(o Options) (*Shard, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Shard{
-		o: o, tenants: map[ident.TenantID]*entry{}, names: map[string]ident.TenantID{},
-		dirty: map[*entry]struct{}{}, wake: make(chan struct{}, 1), stop: make(chan struct{}),
-	}
-	s.logs.limit = o.MaxOpenLogs
-	index, err := o.Store.LoadCheckpoint(o.ID, s.load)
-	if err != nil {
-		return nil, err
-	}
-	s.applied = index
-	s.group, err = o.Store.OpenGroup(replication.GroupOptions{
-		Shard: o.ID, Node: o.Node, Replica: o.Replica, Members: o.Members, Join: o.Join, OnChange: o.OnChange,
-	}, s)
-	if err != nil {
-		return nil, errors.Join(err, s.closeLogs())
-	}
-	s.replayed.Store(true)
-	s.done.Go(s.checkpointLoop)
-	return s, nil
 }
 
 // load takes one key of the checkpoint.
@@ -151,9 +200,17 @@ func (s *Shard) load(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	s.tenants[st.ID] = &entry{state: *st}
-	s.names[st.Name] = st.ID
+	s.tenants[st.ID] = &entry{id: st.ID, state: *st}
+	s.named(st)
 	return nil
+}
+
+// named lists a tenant's name, once it is the shard's own. The caller holds mu
+// or is alone.
+func (s *Shard) named(st *TenantState) {
+	if st.Phase != Incoming {
+		s.names[st.Name] = st.ID
+	}
 }
 
 // ID returns the shard's id.
@@ -238,8 +295,9 @@ func (s *Shard) ReadIndex(ctx context.Context) error { return s.group.ReadIndex(
 
 // outcome is what Apply hands to the proposer.
 type outcome struct {
-	at  tenantlog.Position
-	err error
+	at    tenantlog.Position
+	state *TenantState // of a change of phase
+	err   error
 }
 
 // propose proposes a command, given in parts.
@@ -297,10 +355,17 @@ func (s *Shard) SetTenant(ctx context.Context, id ident.TenantID, c Change) erro
 }
 
 // SetKeys proposes a new key envelope in place of the one it was made from;
-// Conflict says that another one took its place meanwhile.
+// Conflict says that another one took its place meanwhile. With newDEK the
+// caller makes sure that no record of the tenant is under way: the newest DEK
+// seals from the log's present end on.
 func (s *Shard) SetKeys(ctx context.Context, id ident.TenantID, old, envelope []byte, newDEK bool) error {
+	st, err := s.Tenant(id)
+	if err != nil {
+		return err
+	}
+	start := st.Log.Next.Uint64()
 	command, err := encodeJSON(commandKeys, keysCommand{
-		Tenant: id, OldEnvelope: digest(old), Envelope: envelope, NewDEK: newDEK,
+		Tenant: id, OldEnvelope: digest(old), Envelope: envelope, NewDEK: newDEK, Start: &start,
 	})
 	if err != nil {
 		return err

@@ -129,11 +129,11 @@ func verifyLog(t *testing.T, r *rig, fsys disk.FS, id ident.TenantID, want uint6
 	if st.Log.Next.Uint64() < want {
 		t.Fatalf("tenant %s has %d records, %d were acknowledged", id, st.Log.Next.Uint64(), want)
 	}
-	log, err := r.PinLog(id)
+	log, release, err := r.PinLog(id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.UnpinLog(id)
+	defer release()
 	if err := errors.Join(r.Checkpoint(context.Background()), log.Sync()); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestADamagedLogIsItsTenantsOwnMatter(t *testing.T) {
 	r = open(t, fsys)
 	defer r.close()
 	st, _ := r.Tenant(bad)
-	if _, err := r.PinLog(bad); !fault.Is(err, fault.Corruption) {
+	if _, _, err := r.PinLog(bad); !fault.Is(err, fault.Corruption) {
 		t.Fatalf("the damaged log opened: %v (at %s)", err, st.Log.Next)
 	}
 	r.append(good)

@@ -28,6 +28,7 @@ type Runtime struct {
 	keys  *keyring.Keys
 	seals seal.KeySource // keys, as the log and the projection use them
 	log   *tenantlog.Log
+	unpin func() // ends the use of log
 	store *pagestore.Store
 	db    *projection.DB
 
@@ -74,14 +75,14 @@ func (m *Manager) openRuntime(ctx context.Context, s *slot) (*Runtime, error) {
 	rt.segKeys.keys = rt.seals
 	rt.writer.init(rt)
 	rt.watch.init()
-	rt.log, err = m.o.Shard.PinLog(s.id)
+	rt.log, rt.unpin, err = m.o.Shard.PinLog(s.id)
 	if err != nil {
 		lease.Release()
 		return nil, err
 	}
 	rt.writer.openedAt = rt.log.Position().Next
 	if err := rt.openProjection(ctx, st.Limits.MaxProjectionBytes); err != nil {
-		m.o.Shard.UnpinLog(s.id)
+		rt.unpin()
 		lease.Release()
 		return nil, err
 	}
@@ -314,7 +315,7 @@ func (rt *Runtime) close() error {
 	if rt.discard.Load() {
 		err = errors.Join(err, pagestore.Remove(rt.m.o.FS, rt.projectionPath()))
 	}
-	rt.m.o.Shard.UnpinLog(rt.id)
+	rt.unpin()
 	rt.segKeys.drop()
 	rt.lease.Release()
 	return err

@@ -61,19 +61,28 @@ func OpenAhead(o Options, at Position) (*Log, error) {
 	return Open(o, s.pos)
 }
 
-// Prefix returns how far a log's files are a sound chain from the first record
-// on. whole says that there is nothing beyond but a record that was cut short
-// while it was written: no damage. It reads every byte.
-func Prefix(o Options) (at Position, whole bool, err error) {
+// OpenPrefix opens whatever a log's files hold of it, from the first record on,
+// and makes that durable: a copy that was broken off goes on from there. whole
+// is false, and nothing is opened or changed, when the files hold anything else
+// than a sound chain and at most a last record that was cut short while it was
+// written: they are damaged. It reads every byte.
+func OpenPrefix(o Options) (l *Log, whole bool, err error) {
 	if o.SegmentBytes <= 0 {
 		o.SegmentBytes = DefaultSegmentBytes
 	}
-	at, err = checkPosition(o.Tenant, Start(o.Tenant))
+	start, err := checkPosition(o.Tenant, Start(o.Tenant))
 	if err != nil {
-		return at, false, err
+		return nil, false, err
 	}
-	s, err := surveyFrom(o, at)
-	return s.pos, s.whole, err
+	s, err := surveyFrom(o, start)
+	if err != nil || !s.whole {
+		return nil, false, err
+	}
+	if err := s.sync(start); err != nil {
+		return nil, false, err
+	}
+	l, err = Open(o, s.pos)
+	return l, true, err
 }
 
 // survey walks a log's files from a position on, as far as they are sound.

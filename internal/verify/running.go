@@ -21,11 +21,11 @@ func Running(ctx context.Context, s *shard.Shard, id ident.TenantID) (*TenantRep
 	if err != nil {
 		return nil, err
 	}
-	log, err := s.PinLog(id)
+	log, release, err := s.PinLog(id)
 	if err != nil {
 		return nil, err
 	}
-	defer s.UnpinLog(id)
+	defer release()
 	if err := log.Sync(); err != nil {
 		return nil, err
 	}
