@@ -12,7 +12,7 @@ GO_TOOL := go tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## build the command and run the two hospitals
@@ -33,6 +33,10 @@ test: ## run all tests with the race detector (installs a C compiler where it ca
 .PHONY: check
 check: ## what CI runs before the tests: format, vet, lint, vulnerabilities, modules
 	scripts/check.sh
+
+.PHONY: lint-deploy
+lint-deploy: ## lint and render the Helm chart, and check what comes out (two minutes the first time)
+	cd tools/helm && go vet . && go test -count=1 . && go run . ../../deploy/helm/kimberlite
 
 .PHONY: bench
 bench: ## compare with the yardsticks, in pairs, and write docs/benchmarks.md
