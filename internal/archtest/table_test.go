@@ -17,8 +17,8 @@ var tiers = []tier{
 	{"doors", []string{"internal/pgwire", "internal/rpc", "internal/telemetry", "driver", "client", ""}},
 	{"access", []string{"internal/access"}},
 	{"node", []string{"internal/node", "internal/verify"}},
-	{"routing", []string{"internal/cluster"}},
-	{"tenant", []string{"internal/tenant", "internal/shard", "internal/directory"}},
+	{"routing", []string{"internal/cluster", "internal/directory"}},
+	{"tenant", []string{"internal/tenant", "internal/shard"}},
 	{"I/O", []string{
 		"internal/peer", "internal/pki",
 		"internal/tenantlog", "internal/projection", "internal/pagestore",

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/replication"
 )
@@ -10,8 +11,13 @@ import (
 // still the one in force, and is refused as Conflict otherwise.
 type Command interface {
 	kind() commandKind
-	// validate refuses what can be told without knowing the state.
-	validate() error
+	// validate refuses what can be told without knowing the state. It is asked
+	// before a command enters the log, and never when it is applied: what it
+	// says may differ between versions of the program.
+	validate() *fault.Error
+	// apply does it, or refuses it with nothing changed. What it says depends
+	// on the state and the command alone, and is the same in every version.
+	apply(s *state, index uint64) (Result, *fault.Error)
 }
 
 // Result is what a command did.
@@ -55,6 +61,9 @@ type AddNode struct {
 	Proof  TokenProof   `json:"proof"`
 	Region ident.Region `json:"region"`
 	NodeAddresses
+	// Request tells a node that asks again, since it heard no answer, from
+	// another that has got hold of the token: a hash of its public key, say.
+	Request []byte `json:"request,omitempty"`
 }
 
 // UpdateNode replaces what a node says of itself. A Region other than the

@@ -1,8 +1,10 @@
 package directory
 
 import (
+	"slices"
 	"time"
 
+	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/replication"
 )
@@ -121,6 +123,79 @@ type Token struct {
 	// Salt and Hash check the secret: HMAC-SHA-256 of it under the salt.
 	Salt []byte `json:"salt"`
 	Hash []byte `json:"hash"`
-	// Used is the node that joined with it; zero before.
-	Used ident.NodeID `json:"used"`
+	// Used is the node that joined with it, zero before, and Request what that
+	// node gave in AddNode.
+	Used    ident.NodeID `json:"used"`
+	Request []byte       `json:"request,omitempty"`
+}
+
+// The names of the states are relied on by scripts.
+var (
+	nodeStates   = []string{"active", "draining", "removed"}
+	shardStates  = []string{"active", "closed"}
+	tenantStates = []string{"", "creating", "active", "moving", "releasing", "erased"}
+)
+
+// String returns the state's name.
+func (s NodeState) String() string { return stateName(nodeStates, uint8(s)) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (s NodeState) MarshalText() ([]byte, error) { return marshalState(nodeStates, uint8(s)) }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *NodeState) UnmarshalText(b []byte) error {
+	return unmarshalState(nodeStates, b, func(n uint8) { *s = NodeState(n) })
+}
+
+// String returns the state's name.
+func (s ShardState) String() string { return stateName(shardStates, uint8(s)) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (s ShardState) MarshalText() ([]byte, error) { return marshalState(shardStates, uint8(s)) }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *ShardState) UnmarshalText(b []byte) error {
+	return unmarshalState(shardStates, b, func(n uint8) { *s = ShardState(n) })
+}
+
+// String returns the state's name.
+func (s TenantState) String() string { return stateName(tenantStates, uint8(s)) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (s TenantState) MarshalText() ([]byte, error) { return marshalState(tenantStates, uint8(s)) }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *TenantState) UnmarshalText(b []byte) error {
+	return unmarshalState(tenantStates, b, func(n uint8) { *s = TenantState(n) })
+}
+
+func stateName(names []string, n uint8) string {
+	if int(n) >= len(names) {
+		return "unknown"
+	}
+	return names[n]
+}
+
+func marshalState(names []string, n uint8) ([]byte, error) {
+	if int(n) >= len(names) {
+		return nil, fault.New("directory", fault.Invalid, "there is no state %d", n)
+	}
+	return []byte(names[n]), nil
+}
+
+func unmarshalState(names []string, b []byte, set func(uint8)) error {
+	i := slices.Index(names, string(b))
+	if i < 0 {
+		return fault.New("directory", fault.Invalid, "there is no state %q", clip(string(b)))
+	}
+	set(uint8(i))
+	return nil
+}
+
+// clip shortens what somebody typed, for a message.
+func clip(s string) string {
+	if len(s) > 40 {
+		return s[:40] + "…"
+	}
+	return s
 }

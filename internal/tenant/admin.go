@@ -5,10 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"kimberlite/internal/audit"
 	"kimberlite/internal/fault"
@@ -30,9 +27,6 @@ type Config struct {
 	Epoch uint64
 }
 
-// maxNameLength is the longest tenant name, in bytes.
-const maxNameLength = 128
-
 // Validate says what is wrong with a configuration.
 func (c Config) Validate() error {
 	if c.ID.IsZero() {
@@ -51,10 +45,8 @@ func (c Config) Validate() error {
 }
 
 func validName(name string) error {
-	bad := name == "" || len(name) > maxNameLength || !utf8.ValidString(name) || strings.TrimSpace(name) != name ||
-		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == '/' || r == '@' })
-	if bad {
-		return fault.New("tenant", fault.Invalid, "a tenant's name has 1 to %d bytes of printable text, without @ and / and without space around it", maxNameLength)
+	if err := ident.CheckTenantName(name); err != nil {
+		return fault.New("tenant", fault.Invalid, "%s", err.Error())
 	}
 	return nil
 }
