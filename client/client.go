@@ -101,6 +101,7 @@ type Client struct {
 	credentials  kimberlitev1connect.CredentialServiceClient
 	keys         kimberlitev1connect.KeyServiceClient
 	audit        kimberlitev1connect.AuditServiceClient
+	cluster      kimberlitev1connect.ClusterServiceClient
 	server       kimberlitev1connect.ServerServiceClient
 }
 
@@ -133,6 +134,7 @@ func New(c Config) (*Client, error) {
 		credentials:  kimberlitev1connect.NewCredentialServiceClient(c.HTTPClient, base, options...),
 		keys:         kimberlitev1connect.NewKeyServiceClient(c.HTTPClient, base, options...),
 		audit:        kimberlitev1connect.NewAuditServiceClient(c.HTTPClient, base, options...),
+		cluster:      kimberlitev1connect.NewClusterServiceClient(c.HTTPClient, base, options...),
 		server:       kimberlitev1connect.NewServerServiceClient(c.HTTPClient, base, options...),
 	}, nil
 }

@@ -66,13 +66,15 @@ type Link struct {
 type Shard struct {
 	ID      ident.ShardID
 	Region  ident.Region
-	State   string       // active or removed
+	State   string       // active or closed
 	Leader  ident.NodeID // zero when none is known
 	Term    uint64
 	Members []Member
 	Tenants int
 	// Bytes are those of its tenants' files, on one replica.
 	Bytes int64
+	// Load is the operations of the last seconds, each second.
+	Load float64
 }
 
 // Member is one replica of a shard.
@@ -92,7 +94,7 @@ type Token struct {
 	ID               string
 	Region           ident.Region
 	Created, Expires time.Time
-	Uses             int // that are left
+	Used             ident.NodeID // that joined with it; zero before
 }
 
 // NewToken is a token that was just made. Secret is what a node joins with.
@@ -168,7 +170,7 @@ type Placement struct {
 	Region ident.Region
 	Shard  ident.ShardID
 	Epoch  uint64
-	State  string // creating, active, moving or erased
+	State  string // creating, active, moving, releasing or erased
 	Target ident.ShardID
 }
 

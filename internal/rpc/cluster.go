@@ -34,7 +34,7 @@ type Cluster interface {
 
 // ClusterMembers lets nodes in and takes them out.
 type ClusterMembers interface {
-	CreateToken(ctx context.Context, region ident.Region, valid time.Duration, uses int) (*deployment.NewToken, error)
+	CreateToken(ctx context.Context, region ident.Region, valid time.Duration) (*deployment.NewToken, error)
 	Tokens(ctx context.Context) ([]deployment.Token, error)
 	RevokeToken(ctx context.Context, id string) error
 	// Nodes are all there ever were, by id.
@@ -52,6 +52,8 @@ type ClusterShards interface {
 	// CreateShard makes a shard of as many replicas, on nodes that it picks
 	// unless they are named.
 	CreateShard(ctx context.Context, region ident.Region, replicas int, nodes []ident.NodeID) (*deployment.Shard, error)
+	// RemoveShard removes one without tenants.
+	RemoveShard(ctx context.Context, shard ident.ShardID) error
 	Shards(ctx context.Context) ([]deployment.Shard, error)
 }
 
@@ -60,9 +62,10 @@ type ClusterMoves interface {
 	// PlanRebalance plans moves within a region, or within each with zero; at
 	// most as many, or its own bound with 0.
 	PlanRebalance(ctx context.Context, region ident.Region, most int) (*deployment.Plan, error)
-	// BeginMove begins a move, which goes on by itself; the one that a tenant
-	// is in already is returned when it goes to the same shard.
-	BeginMove(ctx context.Context, tenant ident.TenantID, to ident.ShardID) (*deployment.Move, error)
+	// MoveTenant moves a tenant, or joins the same move that it is in, and
+	// tells progress how it goes, from one goroutine. When ctx ends the move
+	// goes on.
+	MoveTenant(ctx context.Context, tenant ident.TenantID, to ident.ShardID, progress func(deployment.Move)) (*deployment.Move, error)
 	// Move describes the move that a tenant is in, or was in last.
 	Move(ctx context.Context, tenant ident.TenantID) (*deployment.Move, error)
 }
@@ -233,7 +236,7 @@ func toNode(n *deployment.Node) *v1.Node {
 func toShard(s *deployment.Shard) *v1.Shard {
 	return &v1.Shard{
 		Id: s.ID.Uint64(), Region: s.Region.String(), State: s.State, Leader: s.Leader.Uint64(), Term: s.Term,
-		Tenants: count(s.Tenants), Bytes: s.Bytes, Members: toEach(s.Members, func(m *deployment.Member) *v1.Shard_Member {
+		Tenants: count(s.Tenants), Bytes: s.Bytes, Load: s.Load, Members: toEach(s.Members, func(m *deployment.Member) *v1.Shard_Member {
 			return &v1.Shard_Member{
 				Replica: m.Replica.Uint64(), Node: m.Node.Uint64(), Learner: m.Learner, Lag: m.Lag, Active: m.Active, CatchingUp: m.CatchingUp,
 			}

@@ -14,7 +14,6 @@ import (
 const (
 	tokenValid    = time.Hour
 	tokenValidMax = 30 * 24 * time.Hour
-	tokenUsesMax  = 1000
 )
 
 // CreateJoinToken makes a token that a new node joins with.
@@ -31,12 +30,11 @@ func (s clusterService) CreateJoinToken(ctx context.Context, r *v1.CreateJoinTok
 	if r.GetValid() != nil {
 		valid = r.GetValid().AsDuration()
 	}
-	uses := max(int(r.GetUses()), 1)
-	if valid <= 0 || valid > tokenValidMax || uses > tokenUsesMax {
-		return nil, fault.New("node token", fault.Invalid, "a join token is valid for at most 30 days and %d joins", tokenUsesMax)
+	if valid <= 0 || valid > tokenValidMax {
+		return nil, fault.New("node token", fault.Invalid, "a join token is valid for at most 30 days")
 	}
 	return once(ctx, s.door, r, func() (*v1.CreateJoinTokenResponse, error) {
-		t, err := c.CreateToken(ctx, region, valid, uses)
+		t, err := c.CreateToken(ctx, region, valid)
 		if err != nil {
 			return nil, err
 		}
@@ -46,11 +44,11 @@ func (s clusterService) CreateJoinToken(ctx context.Context, r *v1.CreateJoinTok
 
 func toToken(t *deployment.Token) *v1.JoinToken {
 	return &v1.JoinToken{
-		Id: t.ID, Region: t.Region.String(), Created: stamp(t.Created), Expires: stamp(t.Expires), Uses: uint32(count(t.Uses)), //nolint:gosec // bounded
+		Id: t.ID, Region: t.Region.String(), Created: stamp(t.Created), Expires: stamp(t.Expires), Used: t.Used.Uint64(),
 	}
 }
 
-// ListJoinTokens describes the tokens that can still be used.
+// ListJoinTokens describes the tokens that are kept.
 func (s clusterService) ListJoinTokens(ctx context.Context, _ *v1.ListJoinTokensRequest) (*v1.ListJoinTokensResponse, error) {
 	return inCluster(s, func(c Cluster) ([]deployment.Token, error) { return c.Tokens(ctx) }, func(all []deployment.Token) *v1.ListJoinTokensResponse {
 		return &v1.ListJoinTokensResponse{Tokens: toEach(all, toToken)}

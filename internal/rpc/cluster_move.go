@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -12,9 +11,6 @@ import (
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 )
-
-// movePause is how often it is looked how a move goes.
-const movePause = 100 * time.Millisecond
 
 // defaultReplicas is how many a shard has unless it is said.
 const defaultReplicas = 3
@@ -51,6 +47,20 @@ func (s clusterService) CreateShard(ctx context.Context, r *v1.CreateShardReques
 		}
 		return &v1.CreateShardResponse{Shard: toShard(made)}, nil
 	})
+}
+
+// RemoveShard removes a shard without tenants.
+func (s clusterService) RemoveShard(ctx context.Context, r *v1.RemoveShardRequest) (*v1.RemoveShardResponse, error) {
+	return inCluster(s, func(c Cluster) (struct{}, error) {
+		if r.GetShard() == 0 {
+			return struct{}{}, errNoShard("shard remove")
+		}
+		return struct{}{}, c.RemoveShard(ctx, ident.NewShardID(r.GetShard()))
+	}, func(struct{}) *v1.RemoveShardResponse { return &v1.RemoveShardResponse{} })
+}
+
+func errNoShard(op string) *fault.Error {
+	return fault.New(op, fault.Invalid, "the request names no shard: shard list shows their ids")
 }
 
 // ListShards describes the shards.
@@ -121,45 +131,34 @@ func (s clusterService) MoveTenant(ctx context.Context, r *v1.MoveTenantRequest,
 		return err
 	}
 	if r.GetShard() == 0 {
-		return fault.New("tenant move", fault.Invalid, "the request names no shard: shard list shows their ids").ForTenant(id)
+		return errNoShard("tenant move").ForTenant(id)
 	}
 	return follow(ctx, c, id, ident.NewShardID(r.GetShard()), func(m *v1.Move) error { return stream.Send(&v1.MoveTenantResponse{Move: m}) })
 }
 
-// follow begins a move and tells each change of it, to its end.
+// follow moves a tenant and tells each change, to the move's end.
 func follow(ctx context.Context, c ClusterMoves, id ident.TenantID, to ident.ShardID, tell func(*v1.Move) error) error {
-	move, err := c.BeginMove(ctx, id, to)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var told deployment.Move
+	each := func(m deployment.Move) {
+		if m == told {
+			return
+		}
+		told = m
+		if err := tell(toMove(&m)); err != nil {
+			cancel(err) // nobody listens
+		}
+	}
+	last, err := c.MoveTenant(ctx, id, to, each)
 	if err != nil {
 		return err
 	}
-	ticker := time.NewTicker(movePause)
-	defer ticker.Stop()
-	for told := (deployment.Move{}); ; {
-		if *move != told {
-			if err := tell(toMove(move)); err != nil {
-				return err
-			}
-			told = *move
-		}
-		switch {
-		case move.Phase == deployment.Aborted:
-			return fault.New("tenant move", fault.Unavailable, "the move was aborted and the tenant is where it was: %s", clean(move.Problem)).ForTenant(id)
-		case deployment.Ended(move.Phase):
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fault.OfContext("tenant move", ctx)
-		case <-ticker.C:
-		}
-		next, err := c.Move(ctx, id)
-		switch {
-		case err == nil:
-			move = next
-		case !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Misrouted):
-			return err
-		}
+	each(*last)
+	if last.Phase == deployment.Aborted {
+		return fault.New("tenant move", fault.Unavailable, "the move was aborted and the tenant is where it was: %s", clean(last.Problem)).ForTenant(id)
 	}
+	return nil
 }
 
 // GetMove describes the move that a tenant is in, or was in last.

@@ -75,6 +75,7 @@ var methods = map[string]callers{
 	v1.ClusterServiceGetDrainProcedure:           operators,
 	v1.ClusterServiceRemoveNodeProcedure:         operators,
 	v1.ClusterServiceCreateShardProcedure:        operators,
+	v1.ClusterServiceRemoveShardProcedure:        operators,
 	v1.ClusterServiceListShardsProcedure:         operators,
 	v1.ClusterServicePlanRebalanceProcedure:      operators,
 	v1.ClusterServiceRebalanceProcedure:          operators,

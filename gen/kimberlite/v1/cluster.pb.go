@@ -365,7 +365,7 @@ type Shard struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Id     uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Region string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	// State is active or removed.
+	// State is active or closed.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// Leader is a node, or 0 when none is known.
 	Leader  uint64          `protobuf:"varint,4,opt,name=leader,proto3" json:"leader,omitempty"`
@@ -373,7 +373,9 @@ type Shard struct {
 	Members []*Shard_Member `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
 	Tenants uint64          `protobuf:"varint,7,opt,name=tenants,proto3" json:"tenants,omitempty"`
 	// Bytes are those of its tenants' logs and tables, on one replica.
-	Bytes         int64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Bytes int64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Load is the operations of the last seconds, each second.
+	Load          float64 `protobuf:"fixed64,9,opt,name=load,proto3" json:"load,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +462,13 @@ func (x *Shard) GetTenants() uint64 {
 func (x *Shard) GetBytes() int64 {
 	if x != nil {
 		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Shard) GetLoad() float64 {
+	if x != nil {
+		return x.Load
 	}
 	return 0
 }
@@ -592,8 +601,8 @@ type JoinToken struct {
 	Region  string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
 	Created *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created,proto3" json:"created,omitempty"`
 	Expires *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`
-	// Uses counts the joins that are left.
-	Uses          uint32 `protobuf:"varint,5,opt,name=uses,proto3" json:"uses,omitempty"`
+	// Used is the node that joined with it, or 0.
+	Used          uint64 `protobuf:"varint,5,opt,name=used,proto3" json:"used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -656,9 +665,9 @@ func (x *JoinToken) GetExpires() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *JoinToken) GetUses() uint32 {
+func (x *JoinToken) GetUsed() uint64 {
 	if x != nil {
-		return x.Uses
+		return x.Used
 	}
 	return 0
 }
@@ -668,10 +677,8 @@ type CreateJoinTokenRequest struct {
 	// Region is where the node will be; it cannot be changed by the node.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// Valid is how long it can be used: 1 hour when it is not set.
-	Valid *durationpb.Duration `protobuf:"bytes,2,opt,name=valid,proto3" json:"valid,omitempty"`
-	// Uses is 1 when it is 0.
-	Uses           uint32 `protobuf:"varint,3,opt,name=uses,proto3" json:"uses,omitempty"`
-	IdempotencyKey string `protobuf:"bytes,15,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	Valid          *durationpb.Duration `protobuf:"bytes,2,opt,name=valid,proto3" json:"valid,omitempty"`
+	IdempotencyKey string               `protobuf:"bytes,15,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -718,13 +725,6 @@ func (x *CreateJoinTokenRequest) GetValid() *durationpb.Duration {
 		return x.Valid
 	}
 	return nil
-}
-
-func (x *CreateJoinTokenRequest) GetUses() uint32 {
-	if x != nil {
-		return x.Uses
-	}
-	return 0
 }
 
 func (x *CreateJoinTokenRequest) GetIdempotencyKey() string {
@@ -1528,6 +1528,86 @@ func (x *CreateShardResponse) GetShard() *Shard {
 	return nil
 }
 
+type RemoveShardRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint64                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveShardRequest) Reset() {
+	*x = RemoveShardRequest{}
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveShardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveShardRequest) ProtoMessage() {}
+
+func (x *RemoveShardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveShardRequest.ProtoReflect.Descriptor instead.
+func (*RemoveShardRequest) Descriptor() ([]byte, []int) {
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RemoveShardRequest) GetShard() uint64 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+type RemoveShardResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveShardResponse) Reset() {
+	*x = RemoveShardResponse{}
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveShardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveShardResponse) ProtoMessage() {}
+
+func (x *RemoveShardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveShardResponse.ProtoReflect.Descriptor instead.
+func (*RemoveShardResponse) Descriptor() ([]byte, []int) {
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{25}
+}
+
 type ListShardsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1536,7 +1616,7 @@ type ListShardsRequest struct {
 
 func (x *ListShardsRequest) Reset() {
 	*x = ListShardsRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[24]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1628,7 @@ func (x *ListShardsRequest) String() string {
 func (*ListShardsRequest) ProtoMessage() {}
 
 func (x *ListShardsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[24]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1641,7 @@ func (x *ListShardsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShardsRequest.ProtoReflect.Descriptor instead.
 func (*ListShardsRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 type ListShardsResponse struct {
@@ -1573,7 +1653,7 @@ type ListShardsResponse struct {
 
 func (x *ListShardsResponse) Reset() {
 	*x = ListShardsResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[25]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1665,7 @@ func (x *ListShardsResponse) String() string {
 func (*ListShardsResponse) ProtoMessage() {}
 
 func (x *ListShardsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[25]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1678,7 @@ func (x *ListShardsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShardsResponse.ProtoReflect.Descriptor instead.
 func (*ListShardsResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListShardsResponse) GetShards() []*Shard {
@@ -1620,7 +1700,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[26]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1712,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[26]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1725,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{26}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Plan) GetMoves() []*Plan_PlannedMove {
@@ -1674,7 +1754,7 @@ type PlanRebalanceRequest struct {
 
 func (x *PlanRebalanceRequest) Reset() {
 	*x = PlanRebalanceRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[27]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1766,7 @@ func (x *PlanRebalanceRequest) String() string {
 func (*PlanRebalanceRequest) ProtoMessage() {}
 
 func (x *PlanRebalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[27]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1779,7 @@ func (x *PlanRebalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRebalanceRequest.ProtoReflect.Descriptor instead.
 func (*PlanRebalanceRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{27}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PlanRebalanceRequest) GetRegion() string {
@@ -1725,7 +1805,7 @@ type PlanRebalanceResponse struct {
 
 func (x *PlanRebalanceResponse) Reset() {
 	*x = PlanRebalanceResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[28]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1817,7 @@ func (x *PlanRebalanceResponse) String() string {
 func (*PlanRebalanceResponse) ProtoMessage() {}
 
 func (x *PlanRebalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[28]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1830,7 @@ func (x *PlanRebalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRebalanceResponse.ProtoReflect.Descriptor instead.
 func (*PlanRebalanceResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{28}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PlanRebalanceResponse) GetPlan() *Plan {
@@ -1770,7 +1850,7 @@ type RebalanceRequest struct {
 
 func (x *RebalanceRequest) Reset() {
 	*x = RebalanceRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[29]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1862,7 @@ func (x *RebalanceRequest) String() string {
 func (*RebalanceRequest) ProtoMessage() {}
 
 func (x *RebalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[29]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1875,7 @@ func (x *RebalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebalanceRequest.ProtoReflect.Descriptor instead.
 func (*RebalanceRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{29}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RebalanceRequest) GetRegion() string {
@@ -1823,7 +1903,7 @@ type RebalanceResponse struct {
 
 func (x *RebalanceResponse) Reset() {
 	*x = RebalanceResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[30]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1915,7 @@ func (x *RebalanceResponse) String() string {
 func (*RebalanceResponse) ProtoMessage() {}
 
 func (x *RebalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[30]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1928,7 @@ func (x *RebalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebalanceResponse.ProtoReflect.Descriptor instead.
 func (*RebalanceResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{30}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RebalanceResponse) GetPlan() *Plan {
@@ -1888,7 +1968,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[31]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +1980,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[31]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +1993,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{31}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Move) GetTenant() uint64 {
@@ -1996,7 +2076,7 @@ type MoveTenantRequest struct {
 
 func (x *MoveTenantRequest) Reset() {
 	*x = MoveTenantRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[32]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2088,7 @@ func (x *MoveTenantRequest) String() string {
 func (*MoveTenantRequest) ProtoMessage() {}
 
 func (x *MoveTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[32]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2101,7 @@ func (x *MoveTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTenantRequest.ProtoReflect.Descriptor instead.
 func (*MoveTenantRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{32}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MoveTenantRequest) GetTenant() uint64 {
@@ -2047,7 +2127,7 @@ type MoveTenantResponse struct {
 
 func (x *MoveTenantResponse) Reset() {
 	*x = MoveTenantResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[33]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2139,7 @@ func (x *MoveTenantResponse) String() string {
 func (*MoveTenantResponse) ProtoMessage() {}
 
 func (x *MoveTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[33]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2152,7 @@ func (x *MoveTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveTenantResponse.ProtoReflect.Descriptor instead.
 func (*MoveTenantResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{33}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MoveTenantResponse) GetMove() *Move {
@@ -2091,7 +2171,7 @@ type GetMoveRequest struct {
 
 func (x *GetMoveRequest) Reset() {
 	*x = GetMoveRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[34]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2183,7 @@ func (x *GetMoveRequest) String() string {
 func (*GetMoveRequest) ProtoMessage() {}
 
 func (x *GetMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[34]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2196,7 @@ func (x *GetMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMoveRequest.ProtoReflect.Descriptor instead.
 func (*GetMoveRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{34}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetMoveRequest) GetTenant() uint64 {
@@ -2135,7 +2215,7 @@ type GetMoveResponse struct {
 
 func (x *GetMoveResponse) Reset() {
 	*x = GetMoveResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[35]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2227,7 @@ func (x *GetMoveResponse) String() string {
 func (*GetMoveResponse) ProtoMessage() {}
 
 func (x *GetMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[35]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2240,7 @@ func (x *GetMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMoveResponse.ProtoReflect.Descriptor instead.
 func (*GetMoveResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{35}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetMoveResponse) GetMove() *Move {
@@ -2178,7 +2258,7 @@ type Placement struct {
 	Region string                 `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	Shard  uint64                 `protobuf:"varint,4,opt,name=shard,proto3" json:"shard,omitempty"`
 	Epoch  uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// State is creating, active, moving or erased; target is a move's.
+	// State is creating, active, moving, releasing or erased; target is a move's.
 	State         string `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
 	Target        uint64 `protobuf:"varint,7,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2187,7 +2267,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[36]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2279,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[36]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2292,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{36}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Placement) GetTenant() uint64 {
@@ -2275,7 +2355,7 @@ type ListPlacementsRequest struct {
 
 func (x *ListPlacementsRequest) Reset() {
 	*x = ListPlacementsRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[37]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2367,7 @@ func (x *ListPlacementsRequest) String() string {
 func (*ListPlacementsRequest) ProtoMessage() {}
 
 func (x *ListPlacementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[37]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2380,7 @@ func (x *ListPlacementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlacementsRequest.ProtoReflect.Descriptor instead.
 func (*ListPlacementsRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{37}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListPlacementsRequest) GetPageSize() int32 {
@@ -2327,7 +2407,7 @@ type ListPlacementsResponse struct {
 
 func (x *ListPlacementsResponse) Reset() {
 	*x = ListPlacementsResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[38]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2419,7 @@ func (x *ListPlacementsResponse) String() string {
 func (*ListPlacementsResponse) ProtoMessage() {}
 
 func (x *ListPlacementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[38]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2432,7 @@ func (x *ListPlacementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlacementsResponse.ProtoReflect.Descriptor instead.
 func (*ListPlacementsResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{38}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListPlacementsResponse) GetPlacements() []*Placement {
@@ -2382,7 +2462,7 @@ type Residency struct {
 
 func (x *Residency) Reset() {
 	*x = Residency{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[39]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2474,7 @@ func (x *Residency) String() string {
 func (*Residency) ProtoMessage() {}
 
 func (x *Residency) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[39]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2487,7 @@ func (x *Residency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Residency.ProtoReflect.Descriptor instead.
 func (*Residency) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{39}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Residency) GetTenant() uint64 {
@@ -2448,7 +2528,7 @@ type GetResidencyRequest struct {
 
 func (x *GetResidencyRequest) Reset() {
 	*x = GetResidencyRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[40]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2540,7 @@ func (x *GetResidencyRequest) String() string {
 func (*GetResidencyRequest) ProtoMessage() {}
 
 func (x *GetResidencyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[40]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2553,7 @@ func (x *GetResidencyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResidencyRequest.ProtoReflect.Descriptor instead.
 func (*GetResidencyRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{40}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetResidencyRequest) GetTenants() []uint64 {
@@ -2497,7 +2577,7 @@ type GetResidencyResponse struct {
 
 func (x *GetResidencyResponse) Reset() {
 	*x = GetResidencyResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[41]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2509,7 +2589,7 @@ func (x *GetResidencyResponse) String() string {
 func (*GetResidencyResponse) ProtoMessage() {}
 
 func (x *GetResidencyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[41]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2522,7 +2602,7 @@ func (x *GetResidencyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResidencyResponse.ProtoReflect.Descriptor instead.
 func (*GetResidencyResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{41}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetResidencyResponse) GetTenants() []*Residency {
@@ -2556,7 +2636,7 @@ type RotateCertificatesRequest struct {
 
 func (x *RotateCertificatesRequest) Reset() {
 	*x = RotateCertificatesRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[42]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2648,7 @@ func (x *RotateCertificatesRequest) String() string {
 func (*RotateCertificatesRequest) ProtoMessage() {}
 
 func (x *RotateCertificatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[42]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2661,7 @@ func (x *RotateCertificatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCertificatesRequest.ProtoReflect.Descriptor instead.
 func (*RotateCertificatesRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{42}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RotateCertificatesRequest) GetNode() uint64 {
@@ -2600,7 +2680,7 @@ type RotateCertificatesResponse struct {
 
 func (x *RotateCertificatesResponse) Reset() {
 	*x = RotateCertificatesResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[43]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2692,7 @@ func (x *RotateCertificatesResponse) String() string {
 func (*RotateCertificatesResponse) ProtoMessage() {}
 
 func (x *RotateCertificatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[43]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2705,7 @@ func (x *RotateCertificatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCertificatesResponse.ProtoReflect.Descriptor instead.
 func (*RotateCertificatesResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{43}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RotateCertificatesResponse) GetRenewals() []*RotateCertificatesResponse_Renewal {
@@ -2643,7 +2723,7 @@ type RotateAuthorityRequest struct {
 
 func (x *RotateAuthorityRequest) Reset() {
 	*x = RotateAuthorityRequest{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[44]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2735,7 @@ func (x *RotateAuthorityRequest) String() string {
 func (*RotateAuthorityRequest) ProtoMessage() {}
 
 func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[44]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2748,7 @@ func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{44}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 type RotateAuthorityResponse struct {
@@ -2682,7 +2762,7 @@ type RotateAuthorityResponse struct {
 
 func (x *RotateAuthorityResponse) Reset() {
 	*x = RotateAuthorityResponse{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[45]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2694,7 +2774,7 @@ func (x *RotateAuthorityResponse) String() string {
 func (*RotateAuthorityResponse) ProtoMessage() {}
 
 func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[45]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2707,7 +2787,7 @@ func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{45}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RotateAuthorityResponse) GetFingerprint() string {
@@ -2742,7 +2822,7 @@ type Shard_Member struct {
 
 func (x *Shard_Member) Reset() {
 	*x = Shard_Member{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[46]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +2834,7 @@ func (x *Shard_Member) String() string {
 func (*Shard_Member) ProtoMessage() {}
 
 func (x *Shard_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[46]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2826,7 +2906,7 @@ type Plan_PlannedMove struct {
 
 func (x *Plan_PlannedMove) Reset() {
 	*x = Plan_PlannedMove{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[47]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2918,7 @@ func (x *Plan_PlannedMove) String() string {
 func (*Plan_PlannedMove) ProtoMessage() {}
 
 func (x *Plan_PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[47]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2931,7 @@ func (x *Plan_PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan_PlannedMove.ProtoReflect.Descriptor instead.
 func (*Plan_PlannedMove) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{26, 0}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{28, 0}
 }
 
 func (x *Plan_PlannedMove) GetTenant() uint64 {
@@ -2904,7 +2984,7 @@ type Plan_Load struct {
 
 func (x *Plan_Load) Reset() {
 	*x = Plan_Load{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[48]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2916,7 +2996,7 @@ func (x *Plan_Load) String() string {
 func (*Plan_Load) ProtoMessage() {}
 
 func (x *Plan_Load) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[48]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2929,7 +3009,7 @@ func (x *Plan_Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan_Load.ProtoReflect.Descriptor instead.
 func (*Plan_Load) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{26, 1}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{28, 1}
 }
 
 func (x *Plan_Load) GetShard() uint64 {
@@ -2992,7 +3072,7 @@ type Residency_Place struct {
 
 func (x *Residency_Place) Reset() {
 	*x = Residency_Place{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[49]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3084,7 @@ func (x *Residency_Place) String() string {
 func (*Residency_Place) ProtoMessage() {}
 
 func (x *Residency_Place) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[49]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3097,7 @@ func (x *Residency_Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Residency_Place.ProtoReflect.Descriptor instead.
 func (*Residency_Place) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{39, 0}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{41, 0}
 }
 
 func (x *Residency_Place) GetNode() uint64 {
@@ -3075,7 +3155,7 @@ type RotateCertificatesResponse_Renewal struct {
 
 func (x *RotateCertificatesResponse_Renewal) Reset() {
 	*x = RotateCertificatesResponse_Renewal{}
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[50]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3167,7 @@ func (x *RotateCertificatesResponse_Renewal) String() string {
 func (*RotateCertificatesResponse_Renewal) ProtoMessage() {}
 
 func (x *RotateCertificatesResponse_Renewal) ProtoReflect() protoreflect.Message {
-	mi := &file_kimberlite_v1_cluster_proto_msgTypes[50]
+	mi := &file_kimberlite_v1_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3180,7 @@ func (x *RotateCertificatesResponse_Renewal) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use RotateCertificatesResponse_Renewal.ProtoReflect.Descriptor instead.
 func (*RotateCertificatesResponse_Renewal) Descriptor() ([]byte, []int) {
-	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{43, 0}
+	return file_kimberlite_v1_cluster_proto_rawDescGZIP(), []int{45, 0}
 }
 
 func (x *RotateCertificatesResponse_Renewal) GetNode() uint64 {
@@ -3161,7 +3241,7 @@ const file_kimberlite_v1_cluster_proto_rawDesc = "" +
 	"\x0ereceived_bytes\x18\x04 \x01(\x04R\rreceivedBytes\x12#\n" +
 	"\rproxied_bytes\x18\x05 \x01(\x04R\fproxiedBytes\x12\x16\n" +
 	"\x06queued\x18\x06 \x01(\x04R\x06queued\x12\x18\n" +
-	"\adropped\x18\a \x01(\x04R\adropped\"\xf6\x02\n" +
+	"\adropped\x18\a \x01(\x04R\adropped\"\x8a\x03\n" +
 	"\x05Shard\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x14\n" +
@@ -3170,7 +3250,8 @@ const file_kimberlite_v1_cluster_proto_rawDesc = "" +
 	"\x04term\x18\x05 \x01(\x04R\x04term\x125\n" +
 	"\amembers\x18\x06 \x03(\v2\x1b.kimberlite.v1.Shard.MemberR\amembers\x12\x18\n" +
 	"\atenants\x18\a \x01(\x04R\atenants\x12\x14\n" +
-	"\x05bytes\x18\b \x01(\x03R\x05bytes\x1a\x9b\x01\n" +
+	"\x05bytes\x18\b \x01(\x03R\x05bytes\x12\x12\n" +
+	"\x04load\x18\t \x01(\x01R\x04load\x1a\x9b\x01\n" +
 	"\x06Member\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\x04R\areplica\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\x04R\x04node\x12\x18\n" +
@@ -3194,11 +3275,10 @@ const file_kimberlite_v1_cluster_proto_rawDesc = "" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x124\n" +
 	"\acreated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x12\n" +
-	"\x04uses\x18\x05 \x01(\rR\x04uses\"\x9e\x01\n" +
+	"\x04used\x18\x05 \x01(\x04R\x04used\"\x8a\x01\n" +
 	"\x16CreateJoinTokenRequest\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12/\n" +
-	"\x05valid\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05valid\x12\x12\n" +
-	"\x04uses\x18\x03 \x01(\rR\x04uses\x12'\n" +
+	"\x05valid\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05valid\x12'\n" +
 	"\x0fidempotency_key\x18\x0f \x01(\tR\x0eidempotencyKey\"a\n" +
 	"\x17CreateJoinTokenResponse\x12.\n" +
 	"\x05token\x18\x01 \x01(\v2\x18.kimberlite.v1.JoinTokenR\x05token\x12\x16\n" +
@@ -3241,7 +3321,10 @@ const file_kimberlite_v1_cluster_proto_rawDesc = "" +
 	"\x05nodes\x18\x03 \x03(\x04R\x05nodes\x12'\n" +
 	"\x0fidempotency_key\x18\x0f \x01(\tR\x0eidempotencyKey\"A\n" +
 	"\x13CreateShardResponse\x12*\n" +
-	"\x05shard\x18\x01 \x01(\v2\x14.kimberlite.v1.ShardR\x05shard\"\x13\n" +
+	"\x05shard\x18\x01 \x01(\v2\x14.kimberlite.v1.ShardR\x05shard\"*\n" +
+	"\x12RemoveShardRequest\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\x04R\x05shard\"\x15\n" +
+	"\x13RemoveShardResponse\"\x13\n" +
 	"\x11ListShardsRequest\"B\n" +
 	"\x12ListShardsResponse\x12,\n" +
 	"\x06shards\x18\x01 \x03(\v2\x14.kimberlite.v1.ShardR\x06shards\"\xad\x03\n" +
@@ -3341,7 +3424,7 @@ const file_kimberlite_v1_cluster_proto_rawDesc = "" +
 	"\x16RotateAuthorityRequest\"q\n" +
 	"\x17RotateAuthorityResponse\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x124\n" +
-	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires2\x80\r\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires2\xd6\r\n" +
 	"\x0eClusterService\x12h\n" +
 	"\x10GetClusterStatus\x12&.kimberlite.v1.GetClusterStatusRequest\x1a'.kimberlite.v1.GetClusterStatusResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\x0fCreateJoinToken\x12%.kimberlite.v1.CreateJoinTokenRequest\x1a&.kimberlite.v1.CreateJoinTokenResponse\x12b\n" +
@@ -3352,7 +3435,8 @@ const file_kimberlite_v1_cluster_proto_rawDesc = "" +
 	"\bGetDrain\x12\x1e.kimberlite.v1.GetDrainRequest\x1a\x1f.kimberlite.v1.GetDrainResponse\"\x03\x90\x02\x01\x12Q\n" +
 	"\n" +
 	"RemoveNode\x12 .kimberlite.v1.RemoveNodeRequest\x1a!.kimberlite.v1.RemoveNodeResponse\x12T\n" +
-	"\vCreateShard\x12!.kimberlite.v1.CreateShardRequest\x1a\".kimberlite.v1.CreateShardResponse\x12V\n" +
+	"\vCreateShard\x12!.kimberlite.v1.CreateShardRequest\x1a\".kimberlite.v1.CreateShardResponse\x12T\n" +
+	"\vRemoveShard\x12!.kimberlite.v1.RemoveShardRequest\x1a\".kimberlite.v1.RemoveShardResponse\x12V\n" +
 	"\n" +
 	"ListShards\x12 .kimberlite.v1.ListShardsRequest\x1a!.kimberlite.v1.ListShardsResponse\"\x03\x90\x02\x01\x12_\n" +
 	"\rPlanRebalance\x12#.kimberlite.v1.PlanRebalanceRequest\x1a$.kimberlite.v1.PlanRebalanceResponse\"\x03\x90\x02\x01\x12P\n" +
@@ -3377,7 +3461,7 @@ func file_kimberlite_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_kimberlite_v1_cluster_proto_rawDescData
 }
 
-var file_kimberlite_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_kimberlite_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_kimberlite_v1_cluster_proto_goTypes = []any{
 	(*Group)(nil),                              // 0: kimberlite.v1.Group
 	(*Node)(nil),                               // 1: kimberlite.v1.Node
@@ -3403,48 +3487,50 @@ var file_kimberlite_v1_cluster_proto_goTypes = []any{
 	(*RemoveNodeResponse)(nil),                 // 21: kimberlite.v1.RemoveNodeResponse
 	(*CreateShardRequest)(nil),                 // 22: kimberlite.v1.CreateShardRequest
 	(*CreateShardResponse)(nil),                // 23: kimberlite.v1.CreateShardResponse
-	(*ListShardsRequest)(nil),                  // 24: kimberlite.v1.ListShardsRequest
-	(*ListShardsResponse)(nil),                 // 25: kimberlite.v1.ListShardsResponse
-	(*Plan)(nil),                               // 26: kimberlite.v1.Plan
-	(*PlanRebalanceRequest)(nil),               // 27: kimberlite.v1.PlanRebalanceRequest
-	(*PlanRebalanceResponse)(nil),              // 28: kimberlite.v1.PlanRebalanceResponse
-	(*RebalanceRequest)(nil),                   // 29: kimberlite.v1.RebalanceRequest
-	(*RebalanceResponse)(nil),                  // 30: kimberlite.v1.RebalanceResponse
-	(*Move)(nil),                               // 31: kimberlite.v1.Move
-	(*MoveTenantRequest)(nil),                  // 32: kimberlite.v1.MoveTenantRequest
-	(*MoveTenantResponse)(nil),                 // 33: kimberlite.v1.MoveTenantResponse
-	(*GetMoveRequest)(nil),                     // 34: kimberlite.v1.GetMoveRequest
-	(*GetMoveResponse)(nil),                    // 35: kimberlite.v1.GetMoveResponse
-	(*Placement)(nil),                          // 36: kimberlite.v1.Placement
-	(*ListPlacementsRequest)(nil),              // 37: kimberlite.v1.ListPlacementsRequest
-	(*ListPlacementsResponse)(nil),             // 38: kimberlite.v1.ListPlacementsResponse
-	(*Residency)(nil),                          // 39: kimberlite.v1.Residency
-	(*GetResidencyRequest)(nil),                // 40: kimberlite.v1.GetResidencyRequest
-	(*GetResidencyResponse)(nil),               // 41: kimberlite.v1.GetResidencyResponse
-	(*RotateCertificatesRequest)(nil),          // 42: kimberlite.v1.RotateCertificatesRequest
-	(*RotateCertificatesResponse)(nil),         // 43: kimberlite.v1.RotateCertificatesResponse
-	(*RotateAuthorityRequest)(nil),             // 44: kimberlite.v1.RotateAuthorityRequest
-	(*RotateAuthorityResponse)(nil),            // 45: kimberlite.v1.RotateAuthorityResponse
-	(*Shard_Member)(nil),                       // 46: kimberlite.v1.Shard.Member
-	(*Plan_PlannedMove)(nil),                   // 47: kimberlite.v1.Plan.PlannedMove
-	(*Plan_Load)(nil),                          // 48: kimberlite.v1.Plan.Load
-	(*Residency_Place)(nil),                    // 49: kimberlite.v1.Residency.Place
-	(*RotateCertificatesResponse_Renewal)(nil), // 50: kimberlite.v1.RotateCertificatesResponse.Renewal
-	(*timestamppb.Timestamp)(nil),              // 51: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                // 52: google.protobuf.Duration
+	(*RemoveShardRequest)(nil),                 // 24: kimberlite.v1.RemoveShardRequest
+	(*RemoveShardResponse)(nil),                // 25: kimberlite.v1.RemoveShardResponse
+	(*ListShardsRequest)(nil),                  // 26: kimberlite.v1.ListShardsRequest
+	(*ListShardsResponse)(nil),                 // 27: kimberlite.v1.ListShardsResponse
+	(*Plan)(nil),                               // 28: kimberlite.v1.Plan
+	(*PlanRebalanceRequest)(nil),               // 29: kimberlite.v1.PlanRebalanceRequest
+	(*PlanRebalanceResponse)(nil),              // 30: kimberlite.v1.PlanRebalanceResponse
+	(*RebalanceRequest)(nil),                   // 31: kimberlite.v1.RebalanceRequest
+	(*RebalanceResponse)(nil),                  // 32: kimberlite.v1.RebalanceResponse
+	(*Move)(nil),                               // 33: kimberlite.v1.Move
+	(*MoveTenantRequest)(nil),                  // 34: kimberlite.v1.MoveTenantRequest
+	(*MoveTenantResponse)(nil),                 // 35: kimberlite.v1.MoveTenantResponse
+	(*GetMoveRequest)(nil),                     // 36: kimberlite.v1.GetMoveRequest
+	(*GetMoveResponse)(nil),                    // 37: kimberlite.v1.GetMoveResponse
+	(*Placement)(nil),                          // 38: kimberlite.v1.Placement
+	(*ListPlacementsRequest)(nil),              // 39: kimberlite.v1.ListPlacementsRequest
+	(*ListPlacementsResponse)(nil),             // 40: kimberlite.v1.ListPlacementsResponse
+	(*Residency)(nil),                          // 41: kimberlite.v1.Residency
+	(*GetResidencyRequest)(nil),                // 42: kimberlite.v1.GetResidencyRequest
+	(*GetResidencyResponse)(nil),               // 43: kimberlite.v1.GetResidencyResponse
+	(*RotateCertificatesRequest)(nil),          // 44: kimberlite.v1.RotateCertificatesRequest
+	(*RotateCertificatesResponse)(nil),         // 45: kimberlite.v1.RotateCertificatesResponse
+	(*RotateAuthorityRequest)(nil),             // 46: kimberlite.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil),            // 47: kimberlite.v1.RotateAuthorityResponse
+	(*Shard_Member)(nil),                       // 48: kimberlite.v1.Shard.Member
+	(*Plan_PlannedMove)(nil),                   // 49: kimberlite.v1.Plan.PlannedMove
+	(*Plan_Load)(nil),                          // 50: kimberlite.v1.Plan.Load
+	(*Residency_Place)(nil),                    // 51: kimberlite.v1.Residency.Place
+	(*RotateCertificatesResponse_Renewal)(nil), // 52: kimberlite.v1.RotateCertificatesResponse.Renewal
+	(*timestamppb.Timestamp)(nil),              // 53: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                // 54: google.protobuf.Duration
 }
 var file_kimberlite_v1_cluster_proto_depIdxs = []int32{
-	51, // 0: kimberlite.v1.Node.joined:type_name -> google.protobuf.Timestamp
+	53, // 0: kimberlite.v1.Node.joined:type_name -> google.protobuf.Timestamp
 	2,  // 1: kimberlite.v1.Node.link:type_name -> kimberlite.v1.Link
-	52, // 2: kimberlite.v1.Link.round_trip:type_name -> google.protobuf.Duration
-	46, // 3: kimberlite.v1.Shard.members:type_name -> kimberlite.v1.Shard.Member
-	51, // 4: kimberlite.v1.GetClusterStatusResponse.created:type_name -> google.protobuf.Timestamp
+	54, // 2: kimberlite.v1.Link.round_trip:type_name -> google.protobuf.Duration
+	48, // 3: kimberlite.v1.Shard.members:type_name -> kimberlite.v1.Shard.Member
+	53, // 4: kimberlite.v1.GetClusterStatusResponse.created:type_name -> google.protobuf.Timestamp
 	0,  // 5: kimberlite.v1.GetClusterStatusResponse.directory:type_name -> kimberlite.v1.Group
 	1,  // 6: kimberlite.v1.GetClusterStatusResponse.nodes:type_name -> kimberlite.v1.Node
 	3,  // 7: kimberlite.v1.GetClusterStatusResponse.shards:type_name -> kimberlite.v1.Shard
-	51, // 8: kimberlite.v1.JoinToken.created:type_name -> google.protobuf.Timestamp
-	51, // 9: kimberlite.v1.JoinToken.expires:type_name -> google.protobuf.Timestamp
-	52, // 10: kimberlite.v1.CreateJoinTokenRequest.valid:type_name -> google.protobuf.Duration
+	53, // 8: kimberlite.v1.JoinToken.created:type_name -> google.protobuf.Timestamp
+	53, // 9: kimberlite.v1.JoinToken.expires:type_name -> google.protobuf.Timestamp
+	54, // 10: kimberlite.v1.CreateJoinTokenRequest.valid:type_name -> google.protobuf.Duration
 	6,  // 11: kimberlite.v1.CreateJoinTokenResponse.token:type_name -> kimberlite.v1.JoinToken
 	6,  // 12: kimberlite.v1.ListJoinTokensResponse.tokens:type_name -> kimberlite.v1.JoinToken
 	1,  // 13: kimberlite.v1.ListNodesResponse.nodes:type_name -> kimberlite.v1.Node
@@ -3452,22 +3538,22 @@ var file_kimberlite_v1_cluster_proto_depIdxs = []int32{
 	15, // 15: kimberlite.v1.GetDrainResponse.drain:type_name -> kimberlite.v1.Drain
 	3,  // 16: kimberlite.v1.CreateShardResponse.shard:type_name -> kimberlite.v1.Shard
 	3,  // 17: kimberlite.v1.ListShardsResponse.shards:type_name -> kimberlite.v1.Shard
-	47, // 18: kimberlite.v1.Plan.moves:type_name -> kimberlite.v1.Plan.PlannedMove
-	48, // 19: kimberlite.v1.Plan.loads:type_name -> kimberlite.v1.Plan.Load
-	26, // 20: kimberlite.v1.PlanRebalanceResponse.plan:type_name -> kimberlite.v1.Plan
-	26, // 21: kimberlite.v1.RebalanceResponse.plan:type_name -> kimberlite.v1.Plan
-	31, // 22: kimberlite.v1.RebalanceResponse.move:type_name -> kimberlite.v1.Move
-	51, // 23: kimberlite.v1.Move.began:type_name -> google.protobuf.Timestamp
-	51, // 24: kimberlite.v1.Move.ended:type_name -> google.protobuf.Timestamp
-	52, // 25: kimberlite.v1.Move.fenced:type_name -> google.protobuf.Duration
-	31, // 26: kimberlite.v1.MoveTenantResponse.move:type_name -> kimberlite.v1.Move
-	31, // 27: kimberlite.v1.GetMoveResponse.move:type_name -> kimberlite.v1.Move
-	36, // 28: kimberlite.v1.ListPlacementsResponse.placements:type_name -> kimberlite.v1.Placement
-	49, // 29: kimberlite.v1.Residency.places:type_name -> kimberlite.v1.Residency.Place
-	39, // 30: kimberlite.v1.GetResidencyResponse.tenants:type_name -> kimberlite.v1.Residency
-	50, // 31: kimberlite.v1.RotateCertificatesResponse.renewals:type_name -> kimberlite.v1.RotateCertificatesResponse.Renewal
-	51, // 32: kimberlite.v1.RotateAuthorityResponse.expires:type_name -> google.protobuf.Timestamp
-	51, // 33: kimberlite.v1.RotateCertificatesResponse.Renewal.expires:type_name -> google.protobuf.Timestamp
+	49, // 18: kimberlite.v1.Plan.moves:type_name -> kimberlite.v1.Plan.PlannedMove
+	50, // 19: kimberlite.v1.Plan.loads:type_name -> kimberlite.v1.Plan.Load
+	28, // 20: kimberlite.v1.PlanRebalanceResponse.plan:type_name -> kimberlite.v1.Plan
+	28, // 21: kimberlite.v1.RebalanceResponse.plan:type_name -> kimberlite.v1.Plan
+	33, // 22: kimberlite.v1.RebalanceResponse.move:type_name -> kimberlite.v1.Move
+	53, // 23: kimberlite.v1.Move.began:type_name -> google.protobuf.Timestamp
+	53, // 24: kimberlite.v1.Move.ended:type_name -> google.protobuf.Timestamp
+	54, // 25: kimberlite.v1.Move.fenced:type_name -> google.protobuf.Duration
+	33, // 26: kimberlite.v1.MoveTenantResponse.move:type_name -> kimberlite.v1.Move
+	33, // 27: kimberlite.v1.GetMoveResponse.move:type_name -> kimberlite.v1.Move
+	38, // 28: kimberlite.v1.ListPlacementsResponse.placements:type_name -> kimberlite.v1.Placement
+	51, // 29: kimberlite.v1.Residency.places:type_name -> kimberlite.v1.Residency.Place
+	41, // 30: kimberlite.v1.GetResidencyResponse.tenants:type_name -> kimberlite.v1.Residency
+	52, // 31: kimberlite.v1.RotateCertificatesResponse.renewals:type_name -> kimberlite.v1.RotateCertificatesResponse.Renewal
+	53, // 32: kimberlite.v1.RotateAuthorityResponse.expires:type_name -> google.protobuf.Timestamp
+	53, // 33: kimberlite.v1.RotateCertificatesResponse.Renewal.expires:type_name -> google.protobuf.Timestamp
 	4,  // 34: kimberlite.v1.ClusterService.GetClusterStatus:input_type -> kimberlite.v1.GetClusterStatusRequest
 	7,  // 35: kimberlite.v1.ClusterService.CreateJoinToken:input_type -> kimberlite.v1.CreateJoinTokenRequest
 	9,  // 36: kimberlite.v1.ClusterService.ListJoinTokens:input_type -> kimberlite.v1.ListJoinTokensRequest
@@ -3477,35 +3563,37 @@ var file_kimberlite_v1_cluster_proto_depIdxs = []int32{
 	18, // 40: kimberlite.v1.ClusterService.GetDrain:input_type -> kimberlite.v1.GetDrainRequest
 	20, // 41: kimberlite.v1.ClusterService.RemoveNode:input_type -> kimberlite.v1.RemoveNodeRequest
 	22, // 42: kimberlite.v1.ClusterService.CreateShard:input_type -> kimberlite.v1.CreateShardRequest
-	24, // 43: kimberlite.v1.ClusterService.ListShards:input_type -> kimberlite.v1.ListShardsRequest
-	27, // 44: kimberlite.v1.ClusterService.PlanRebalance:input_type -> kimberlite.v1.PlanRebalanceRequest
-	29, // 45: kimberlite.v1.ClusterService.Rebalance:input_type -> kimberlite.v1.RebalanceRequest
-	32, // 46: kimberlite.v1.ClusterService.MoveTenant:input_type -> kimberlite.v1.MoveTenantRequest
-	34, // 47: kimberlite.v1.ClusterService.GetMove:input_type -> kimberlite.v1.GetMoveRequest
-	37, // 48: kimberlite.v1.ClusterService.ListPlacements:input_type -> kimberlite.v1.ListPlacementsRequest
-	40, // 49: kimberlite.v1.ClusterService.GetResidency:input_type -> kimberlite.v1.GetResidencyRequest
-	42, // 50: kimberlite.v1.ClusterService.RotateCertificates:input_type -> kimberlite.v1.RotateCertificatesRequest
-	44, // 51: kimberlite.v1.ClusterService.RotateAuthority:input_type -> kimberlite.v1.RotateAuthorityRequest
-	5,  // 52: kimberlite.v1.ClusterService.GetClusterStatus:output_type -> kimberlite.v1.GetClusterStatusResponse
-	8,  // 53: kimberlite.v1.ClusterService.CreateJoinToken:output_type -> kimberlite.v1.CreateJoinTokenResponse
-	10, // 54: kimberlite.v1.ClusterService.ListJoinTokens:output_type -> kimberlite.v1.ListJoinTokensResponse
-	12, // 55: kimberlite.v1.ClusterService.RevokeJoinToken:output_type -> kimberlite.v1.RevokeJoinTokenResponse
-	14, // 56: kimberlite.v1.ClusterService.ListNodes:output_type -> kimberlite.v1.ListNodesResponse
-	17, // 57: kimberlite.v1.ClusterService.DrainNode:output_type -> kimberlite.v1.DrainNodeResponse
-	19, // 58: kimberlite.v1.ClusterService.GetDrain:output_type -> kimberlite.v1.GetDrainResponse
-	21, // 59: kimberlite.v1.ClusterService.RemoveNode:output_type -> kimberlite.v1.RemoveNodeResponse
-	23, // 60: kimberlite.v1.ClusterService.CreateShard:output_type -> kimberlite.v1.CreateShardResponse
-	25, // 61: kimberlite.v1.ClusterService.ListShards:output_type -> kimberlite.v1.ListShardsResponse
-	28, // 62: kimberlite.v1.ClusterService.PlanRebalance:output_type -> kimberlite.v1.PlanRebalanceResponse
-	30, // 63: kimberlite.v1.ClusterService.Rebalance:output_type -> kimberlite.v1.RebalanceResponse
-	33, // 64: kimberlite.v1.ClusterService.MoveTenant:output_type -> kimberlite.v1.MoveTenantResponse
-	35, // 65: kimberlite.v1.ClusterService.GetMove:output_type -> kimberlite.v1.GetMoveResponse
-	38, // 66: kimberlite.v1.ClusterService.ListPlacements:output_type -> kimberlite.v1.ListPlacementsResponse
-	41, // 67: kimberlite.v1.ClusterService.GetResidency:output_type -> kimberlite.v1.GetResidencyResponse
-	43, // 68: kimberlite.v1.ClusterService.RotateCertificates:output_type -> kimberlite.v1.RotateCertificatesResponse
-	45, // 69: kimberlite.v1.ClusterService.RotateAuthority:output_type -> kimberlite.v1.RotateAuthorityResponse
-	52, // [52:70] is the sub-list for method output_type
-	34, // [34:52] is the sub-list for method input_type
+	24, // 43: kimberlite.v1.ClusterService.RemoveShard:input_type -> kimberlite.v1.RemoveShardRequest
+	26, // 44: kimberlite.v1.ClusterService.ListShards:input_type -> kimberlite.v1.ListShardsRequest
+	29, // 45: kimberlite.v1.ClusterService.PlanRebalance:input_type -> kimberlite.v1.PlanRebalanceRequest
+	31, // 46: kimberlite.v1.ClusterService.Rebalance:input_type -> kimberlite.v1.RebalanceRequest
+	34, // 47: kimberlite.v1.ClusterService.MoveTenant:input_type -> kimberlite.v1.MoveTenantRequest
+	36, // 48: kimberlite.v1.ClusterService.GetMove:input_type -> kimberlite.v1.GetMoveRequest
+	39, // 49: kimberlite.v1.ClusterService.ListPlacements:input_type -> kimberlite.v1.ListPlacementsRequest
+	42, // 50: kimberlite.v1.ClusterService.GetResidency:input_type -> kimberlite.v1.GetResidencyRequest
+	44, // 51: kimberlite.v1.ClusterService.RotateCertificates:input_type -> kimberlite.v1.RotateCertificatesRequest
+	46, // 52: kimberlite.v1.ClusterService.RotateAuthority:input_type -> kimberlite.v1.RotateAuthorityRequest
+	5,  // 53: kimberlite.v1.ClusterService.GetClusterStatus:output_type -> kimberlite.v1.GetClusterStatusResponse
+	8,  // 54: kimberlite.v1.ClusterService.CreateJoinToken:output_type -> kimberlite.v1.CreateJoinTokenResponse
+	10, // 55: kimberlite.v1.ClusterService.ListJoinTokens:output_type -> kimberlite.v1.ListJoinTokensResponse
+	12, // 56: kimberlite.v1.ClusterService.RevokeJoinToken:output_type -> kimberlite.v1.RevokeJoinTokenResponse
+	14, // 57: kimberlite.v1.ClusterService.ListNodes:output_type -> kimberlite.v1.ListNodesResponse
+	17, // 58: kimberlite.v1.ClusterService.DrainNode:output_type -> kimberlite.v1.DrainNodeResponse
+	19, // 59: kimberlite.v1.ClusterService.GetDrain:output_type -> kimberlite.v1.GetDrainResponse
+	21, // 60: kimberlite.v1.ClusterService.RemoveNode:output_type -> kimberlite.v1.RemoveNodeResponse
+	23, // 61: kimberlite.v1.ClusterService.CreateShard:output_type -> kimberlite.v1.CreateShardResponse
+	25, // 62: kimberlite.v1.ClusterService.RemoveShard:output_type -> kimberlite.v1.RemoveShardResponse
+	27, // 63: kimberlite.v1.ClusterService.ListShards:output_type -> kimberlite.v1.ListShardsResponse
+	30, // 64: kimberlite.v1.ClusterService.PlanRebalance:output_type -> kimberlite.v1.PlanRebalanceResponse
+	32, // 65: kimberlite.v1.ClusterService.Rebalance:output_type -> kimberlite.v1.RebalanceResponse
+	35, // 66: kimberlite.v1.ClusterService.MoveTenant:output_type -> kimberlite.v1.MoveTenantResponse
+	37, // 67: kimberlite.v1.ClusterService.GetMove:output_type -> kimberlite.v1.GetMoveResponse
+	40, // 68: kimberlite.v1.ClusterService.ListPlacements:output_type -> kimberlite.v1.ListPlacementsResponse
+	43, // 69: kimberlite.v1.ClusterService.GetResidency:output_type -> kimberlite.v1.GetResidencyResponse
+	45, // 70: kimberlite.v1.ClusterService.RotateCertificates:output_type -> kimberlite.v1.RotateCertificatesResponse
+	47, // 71: kimberlite.v1.ClusterService.RotateAuthority:output_type -> kimberlite.v1.RotateAuthorityResponse
+	53, // [53:72] is the sub-list for method output_type
+	34, // [34:53] is the sub-list for method input_type
 	34, // [34:34] is the sub-list for extension type_name
 	34, // [34:34] is the sub-list for extension extendee
 	0,  // [0:34] is the sub-list for field type_name
@@ -3522,7 +3610,7 @@ func file_kimberlite_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kimberlite_v1_cluster_proto_rawDesc), len(file_kimberlite_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -59,6 +59,9 @@ const (
 	// ClusterServiceCreateShardProcedure is the fully-qualified name of the ClusterService's
 	// CreateShard RPC.
 	ClusterServiceCreateShardProcedure = "/kimberlite.v1.ClusterService/CreateShard"
+	// ClusterServiceRemoveShardProcedure is the fully-qualified name of the ClusterService's
+	// RemoveShard RPC.
+	ClusterServiceRemoveShardProcedure = "/kimberlite.v1.ClusterService/RemoveShard"
 	// ClusterServiceListShardsProcedure is the fully-qualified name of the ClusterService's ListShards
 	// RPC.
 	ClusterServiceListShardsProcedure = "/kimberlite.v1.ClusterService/ListShards"
@@ -91,10 +94,10 @@ const (
 type ClusterServiceClient interface {
 	// GetClusterStatus describes the deployment as the asked node sees it.
 	GetClusterStatus(context.Context, *v1.GetClusterStatusRequest) (*v1.GetClusterStatusResponse, error)
-	// CreateJoinToken makes a token that a new node joins with, and returns its
+	// CreateJoinToken makes a token that one new node joins with, and returns its
 	// secret, which cannot be had again.
 	CreateJoinToken(context.Context, *v1.CreateJoinTokenRequest) (*v1.CreateJoinTokenResponse, error)
-	// ListJoinTokens describes the tokens that can still be used.
+	// ListJoinTokens describes the tokens that are kept.
 	ListJoinTokens(context.Context, *v1.ListJoinTokensRequest) (*v1.ListJoinTokensResponse, error)
 	// RevokeJoinToken ends a token.
 	RevokeJoinToken(context.Context, *v1.RevokeJoinTokenRequest) (*v1.RevokeJoinTokenResponse, error)
@@ -109,6 +112,8 @@ type ClusterServiceClient interface {
 	RemoveNode(context.Context, *v1.RemoveNodeRequest) (*v1.RemoveNodeResponse, error)
 	// CreateShard makes a shard with replicas on nodes of one region.
 	CreateShard(context.Context, *v1.CreateShardRequest) (*v1.CreateShardResponse, error)
+	// RemoveShard removes a shard that has no tenants.
+	RemoveShard(context.Context, *v1.RemoveShardRequest) (*v1.RemoveShardResponse, error)
 	// ListShards describes the shards, by id.
 	ListShards(context.Context, *v1.ListShardsRequest) (*v1.ListShardsResponse, error)
 	// PlanRebalance says which tenants would move where, and moves none.
@@ -203,6 +208,12 @@ func NewClusterServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(clusterServiceMethods.ByName("CreateShard")),
 			connect.WithClientOptions(opts...),
 		),
+		removeShard: connect.NewClient[v1.RemoveShardRequest, v1.RemoveShardResponse](
+			httpClient,
+			baseURL+ClusterServiceRemoveShardProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RemoveShard")),
+			connect.WithClientOptions(opts...),
+		),
 		listShards: connect.NewClient[v1.ListShardsRequest, v1.ListShardsResponse](
 			httpClient,
 			baseURL+ClusterServiceListShardsProcedure,
@@ -276,6 +287,7 @@ type clusterServiceClient struct {
 	getDrain           *connect.Client[v1.GetDrainRequest, v1.GetDrainResponse]
 	removeNode         *connect.Client[v1.RemoveNodeRequest, v1.RemoveNodeResponse]
 	createShard        *connect.Client[v1.CreateShardRequest, v1.CreateShardResponse]
+	removeShard        *connect.Client[v1.RemoveShardRequest, v1.RemoveShardResponse]
 	listShards         *connect.Client[v1.ListShardsRequest, v1.ListShardsResponse]
 	planRebalance      *connect.Client[v1.PlanRebalanceRequest, v1.PlanRebalanceResponse]
 	rebalance          *connect.Client[v1.RebalanceRequest, v1.RebalanceResponse]
@@ -368,6 +380,15 @@ func (c *clusterServiceClient) CreateShard(ctx context.Context, req *v1.CreateSh
 	return nil, err
 }
 
+// RemoveShard calls kimberlite.v1.ClusterService.RemoveShard.
+func (c *clusterServiceClient) RemoveShard(ctx context.Context, req *v1.RemoveShardRequest) (*v1.RemoveShardResponse, error) {
+	response, err := c.removeShard.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ListShards calls kimberlite.v1.ClusterService.ListShards.
 func (c *clusterServiceClient) ListShards(ctx context.Context, req *v1.ListShardsRequest) (*v1.ListShardsResponse, error) {
 	response, err := c.listShards.CallUnary(ctx, connect.NewRequest(req))
@@ -445,10 +466,10 @@ func (c *clusterServiceClient) RotateAuthority(ctx context.Context, req *v1.Rota
 type ClusterServiceHandler interface {
 	// GetClusterStatus describes the deployment as the asked node sees it.
 	GetClusterStatus(context.Context, *v1.GetClusterStatusRequest) (*v1.GetClusterStatusResponse, error)
-	// CreateJoinToken makes a token that a new node joins with, and returns its
+	// CreateJoinToken makes a token that one new node joins with, and returns its
 	// secret, which cannot be had again.
 	CreateJoinToken(context.Context, *v1.CreateJoinTokenRequest) (*v1.CreateJoinTokenResponse, error)
-	// ListJoinTokens describes the tokens that can still be used.
+	// ListJoinTokens describes the tokens that are kept.
 	ListJoinTokens(context.Context, *v1.ListJoinTokensRequest) (*v1.ListJoinTokensResponse, error)
 	// RevokeJoinToken ends a token.
 	RevokeJoinToken(context.Context, *v1.RevokeJoinTokenRequest) (*v1.RevokeJoinTokenResponse, error)
@@ -463,6 +484,8 @@ type ClusterServiceHandler interface {
 	RemoveNode(context.Context, *v1.RemoveNodeRequest) (*v1.RemoveNodeResponse, error)
 	// CreateShard makes a shard with replicas on nodes of one region.
 	CreateShard(context.Context, *v1.CreateShardRequest) (*v1.CreateShardResponse, error)
+	// RemoveShard removes a shard that has no tenants.
+	RemoveShard(context.Context, *v1.RemoveShardRequest) (*v1.RemoveShardResponse, error)
 	// ListShards describes the shards, by id.
 	ListShards(context.Context, *v1.ListShardsRequest) (*v1.ListShardsResponse, error)
 	// PlanRebalance says which tenants would move where, and moves none.
@@ -553,6 +576,12 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 		connect.WithSchema(clusterServiceMethods.ByName("CreateShard")),
 		connect.WithHandlerOptions(opts...),
 	)
+	clusterServiceRemoveShardHandler := connect.NewUnaryHandlerSimple(
+		ClusterServiceRemoveShardProcedure,
+		svc.RemoveShard,
+		connect.WithSchema(clusterServiceMethods.ByName("RemoveShard")),
+		connect.WithHandlerOptions(opts...),
+	)
 	clusterServiceListShardsHandler := connect.NewUnaryHandlerSimple(
 		ClusterServiceListShardsProcedure,
 		svc.ListShards,
@@ -632,6 +661,8 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 			clusterServiceRemoveNodeHandler.ServeHTTP(w, r)
 		case ClusterServiceCreateShardProcedure:
 			clusterServiceCreateShardHandler.ServeHTTP(w, r)
+		case ClusterServiceRemoveShardProcedure:
+			clusterServiceRemoveShardHandler.ServeHTTP(w, r)
 		case ClusterServiceListShardsProcedure:
 			clusterServiceListShardsHandler.ServeHTTP(w, r)
 		case ClusterServicePlanRebalanceProcedure:
@@ -693,6 +724,10 @@ func (UnimplementedClusterServiceHandler) RemoveNode(context.Context, *v1.Remove
 
 func (UnimplementedClusterServiceHandler) CreateShard(context.Context, *v1.CreateShardRequest) (*v1.CreateShardResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kimberlite.v1.ClusterService.CreateShard is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RemoveShard(context.Context, *v1.RemoveShardRequest) (*v1.RemoveShardResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kimberlite.v1.ClusterService.RemoveShard is not implemented"))
 }
 
 func (UnimplementedClusterServiceHandler) ListShards(context.Context, *v1.ListShardsRequest) (*v1.ListShardsResponse, error) {
