@@ -94,6 +94,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		demoCommand(a), tenantCommand(a), sqlCommand(a), loadCommand(a), streamCommand(a),
 		keyCommand(a), credentialCommand(a), auditCommand(a), contextCommand(a), verifyCommand(a), benchCommand(a),
+		clusterCommand(a), nodeCommand(a), shardCommand(a), directoryCommand(a),
 		devCommand(a), serveCommand(a), configCommand(a), healthCommand(a), completionCommand(a), versionCommand(a),
 	)
 	return root

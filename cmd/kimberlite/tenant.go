@@ -36,11 +36,11 @@ type tenantChange struct {
 func tenantCommand(a *app) *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "tenant",
-		Short: "Create, look at, measure, change and verify tenants",
+		Short: "Create, look at, measure, change, move and verify tenants",
 		Example: `  kimberlite tenant create --data ./data --id 1 --name hospital-a
   kimberlite tenant list --data ./data`,
 	}, tenantCreateCommand(a), tenantListCommand(a), tenantShowCommand(a), tenantUsageCommand(a),
-		tenantSetCommand(a), tenantVerifyCommand(a))
+		tenantSetCommand(a), tenantMoveCommand(a), tenantVerifyCommand(a))
 }
 
 // defaultSize bounds log and projections of tenants that name no limit.
