@@ -59,7 +59,8 @@ type Authority struct {
 }
 
 // New returns the authority over a node. It reads the operators' file, and
-// makes it when there is none.
+// makes it when there is none; of a cluster's node, [Authority.Follow] has to
+// run too.
 func New(c Config) (*Authority, error) {
 	if c.Node == nil {
 		return nil, fault.New("access", fault.Invalid, "an authority needs a node")
@@ -79,11 +80,19 @@ func New(c Config) (*Authority, error) {
 	if c.Throttle == (credential.ThrottleLimits{}) {
 		c.Throttle = credential.DefaultThrottleLimits()
 	}
-	ops, err := openOperators(c.Node.FS(), c.Node.Dir(), c.Random)
+	var ops *operators
+	var err error
+	if member := c.Node.Cluster(); member != nil {
+		ops, err = shareOperators(member.Directory(), c.Random)
+	} else {
+		ops, err = openOperators(c.Node.FS(), c.Node.Dir(), c.Random)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Authority{c: c, operators: ops, throttle: credential.NewThrottle(c.Throttle)}, nil
+	a := &Authority{c: c, operators: ops, throttle: credential.NewThrottle(c.Throttle)}
+	ops.onRevoked = a.endOperator
+	return a, nil
 }
 
 // Principal is who a session acts for.
@@ -213,8 +222,8 @@ func (a *Authority) Revoke(ctx context.Context, id ident.TenantID, name string) 
 }
 
 // CreateOperator makes an operator's credential and returns its secret.
-func (a *Authority) CreateOperator(_ context.Context, name string) (secret string, err error) {
-	return a.operators.create(name, a.c.Clock.Now(), a.c.Random)
+func (a *Authority) CreateOperator(ctx context.Context, name string) (secret string, err error) {
+	return a.operators.create(ctx, name, a.c.Clock.Now(), a.c.Random)
 }
 
 // ListOperators describes the operators by id, revoked ones included.
@@ -228,7 +237,7 @@ func (a *Authority) ListOperators() []Info {
 }
 
 // RevokeOperator ends an operator's credential and its sessions.
-func (a *Authority) RevokeOperator(_ context.Context, name string) error {
+func (a *Authority) RevokeOperator(ctx context.Context, name string) error {
 	r := a.operators.named(name)
 	if r == nil || !r.Revoked.IsZero() {
 		return fault.New("credential revoke", fault.NotFound, "there is no operator of this name that could be revoked")
@@ -236,7 +245,7 @@ func (a *Authority) RevokeOperator(_ context.Context, name string) error {
 	key := sessionKey{ident.TenantID{}, r.ID}
 	a.sessions.bar(key, ended("the credential was revoked"))
 	defer a.sessions.unbar(key)
-	return a.operators.revoke(r.ID, a.c.Clock.Now())
+	return a.operators.revoke(ctx, r.ID, a.c.Clock.Now())
 }
 
 // blocked says whether an attempt must fail because of those before it.

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"net/url"
 	"time"
 
@@ -126,8 +127,10 @@ func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
 // Sign returns a certificate for id, with the authority's own behind it, for
 // the key whose possession request (of [NewRequest]) proves. Whatever else the
 // request says is ignored. It is in force from now for as long as valid says,
-// but never longer than the authority.
-func (a *Authority) Sign(request []byte, id Identity, now time.Time, valid time.Duration) (chainPEM []byte, err error) {
+// but never longer than the authority. hosts are names and IP addresses that
+// clients reach the node by: to them it is a server's certificate like any
+// other. Peers ask for the identity alone.
+func (a *Authority) Sign(request []byte, id Identity, now time.Time, valid time.Duration, hosts ...string) (chainPEM []byte, err error) {
 	const op = "sign certificate"
 	if err := id.Validate(); err != nil {
 		return nil, err
@@ -158,6 +161,13 @@ func (a *Authority) Sign(request []byte, id Identity, now time.Time, valid time.
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		URIs:                  []*url.URL{id.URI()},
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else if host != "" {
+			template.DNSNames = append(template.DNSNames, host)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key)
 	if err != nil {

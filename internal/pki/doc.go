@@ -3,7 +3,8 @@
 //
 // It guarantees that a certificate which [Bundle.Verify] believes was signed
 // by an authority of the bundle, is in force, and names exactly one node of
-// one deployment and its region, in its only subject alternative name:
+// one deployment and its region, in its only URI among the alternative names
+// (what else stands there are hosts, for clients):
 //
 //	kimberlite://<deployment>/node/<id>?region=<region>
 //

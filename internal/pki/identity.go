@@ -79,9 +79,10 @@ func ParseURI(u *url.URL) (Identity, error) {
 	return id, nil
 }
 
-// identityOf reads the one name of a certificate.
+// identityOf reads whom a certificate names. Names and addresses beside it are
+// for clients.
 func identityOf(c *x509.Certificate) (Identity, error) {
-	if len(c.URIs) != 1 || len(c.DNSNames)+len(c.IPAddresses)+len(c.EmailAddresses) > 0 {
+	if len(c.URIs) != 1 || len(c.EmailAddresses) > 0 {
 		return Identity{}, fault.New("certificate", fault.Unauthenticated, "the certificate does not name exactly one node of a deployment")
 	}
 	return ParseURI(c.URIs[0])

@@ -18,6 +18,7 @@ type Config struct {
 	Data     Data     `toml:"data" doc:"Where the data is, and which key opens it."`
 	PG       PG       `toml:"pg" doc:"The PostgreSQL protocol."`
 	RPC      RPC      `toml:"rpc" doc:"The RPC over HTTPS, and metrics for operators."`
+	Cluster  Cluster  `toml:"cluster" doc:"The other nodes, where the data directory is that of a cluster's node."`
 	Operator Operator `toml:"operator" doc:"Health, metrics and profiles for this machine, without a credential."`
 	Limits   Limits   `toml:"limits" doc:"What one statement, tenant and process may use."`
 	Log      Log      `toml:"log" doc:"What is logged to standard error."`
@@ -64,6 +65,17 @@ type RPC struct {
 	MaxMessageSize         Size          `toml:"max_message_size" default:"32MiB" min:"64KiB" max:"1GiB" doc:"longest request"`
 	IdleTimeout            time.Duration `toml:"idle_timeout" default:"2m" min:"1s" max:"24h" doc:"a connection that asks nothing for longer is closed"`
 	TransactionIdleTimeout time.Duration `toml:"transaction_idle_timeout" default:"1m" min:"1s" max:"24h" doc:"a transaction that is idle for longer is rolled back"`
+}
+
+// Cluster is the section [cluster].
+type Cluster struct {
+	Listen        string `toml:"listen" default:"" form:"address" doc:"host and port to listen on for other nodes, with certificates on both sides; empty is what cluster init or node join was told, and 127.0.0.1:7445 if nothing"`
+	AdvertisePeer string `toml:"advertise_peer" default:"" form:"reach" doc:"host and port that other nodes reach this one by; empty is what cluster init or node join was told, or else where it listens"`
+	AdvertisePG   string `toml:"advertise_pg" default:"" form:"reach" doc:"host and port that clients reach pg.addr by; empty is pg.addr"`
+	AdvertiseRPC  string `toml:"advertise_rpc" default:"" form:"reach" doc:"host and port that clients reach rpc.addr by; empty is rpc.addr"`
+	Zone          string `toml:"zone" default:"" form:"label" doc:"what fails together with this node within its region, such as a rack; replicas are spread over zones; empty is what cluster init or node join was told"`
+	SnapshotRate  Size   `toml:"snapshot_rate" default:"64MiB" min:"0B" max:"100GiB" doc:"bytes a second that a replica here which lacks some, or is new, receives; 0B is no bound"`
+	MoveRate      Size   `toml:"move_rate" default:"64MiB" min:"0B" max:"100GiB" doc:"bytes a second that a tenant which moves here is copied with; 0B is no bound"`
 }
 
 // Operator is the section [operator].

@@ -13,10 +13,11 @@ import (
 )
 
 // Validate says what is wrong with a configuration: the key, its value, what
-// is wanted and how to mend it. It opens no file and no port.
-func (c *Config) Validate() error { return c.validate(nil) }
+// is wanted and how to mend it. It opens no file and no port; it only looks
+// whether the data directory is that of a cluster's node.
+func (c *Config) Validate() error { return c.validate(nil, c.member()) }
 
-func (c *Config) validate(sources map[string]string) error {
+func (c *Config) validate(sources map[string]string, member bool) error {
 	for _, k := range c.keys() {
 		err := k.check()
 		if err == nil {
@@ -29,7 +30,7 @@ func (c *Config) validate(sources map[string]string) error {
 	if err := c.checkAddresses(); err != nil {
 		return err
 	}
-	if err := c.checkTLS(); err != nil {
+	if err := c.checkTLS(member); err != nil {
 		return err
 	}
 	return c.checkSums()
@@ -98,6 +99,12 @@ func (k *key) checkForm() error {
 		if !isLoopback(text) {
 			return k.errorf("is not a loopback address: this port asks for no credential. Use 127.0.0.1, or empty for none; from other machines, operators read /metrics on rpc.addr")
 		}
+	case "reach":
+		return k.checkReach(text)
+	case "label":
+		if len(text) > maxLabel || strings.ContainsFunc(text, func(r rune) bool { return !isLabel(r) }) {
+			return k.errorf("is not 1 to %d letters, digits, hyphens, dots and underscores", maxLabel)
+		}
 	case "path":
 		if strings.ContainsRune(text, 0) {
 			return k.errorf("is not the path of a file")
@@ -126,6 +133,32 @@ func (k *key) checkAddress(text string) error {
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
 		return k.errorf("names no IP address: give the address to listen on, not a name")
+	}
+	return nil
+}
+
+// maxLabel is the longest label.
+const maxLabel = 63
+
+func isLabel(r rune) bool {
+	return r == '-' || r == '.' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+}
+
+// checkReach refuses what others cannot reach: every address, and any port.
+func (k *key) checkReach(text string) error {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || host == "" {
+		return k.errorf("is not %s", k.want())
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return k.errorf("has no port from 1 to 65535: want %s", k.want())
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && ip.IsUnspecified():
+		return k.errorf("is every address of a machine: name the one that others reach it by")
+	case err != nil && (len(host) > 253 || strings.ContainsFunc(host, func(r rune) bool { return !isLabel(r) })):
+		return k.errorf("has no host that is an IP address or a name")
 	}
 	return nil
 }
@@ -160,7 +193,7 @@ func (c *Config) checkAddresses() error {
 	}
 	seen := map[string]string{}
 	for _, k := range c.keys() {
-		if k.name != "addr" || k.value.String() == "" || strings.HasSuffix(k.value.String(), ":0") {
+		if k.name != "addr" && k.name != "listen" || k.value.String() == "" || strings.HasSuffix(k.value.String(), ":0") {
 			continue
 		}
 		if before, taken := seen[k.value.String()]; taken {
@@ -172,7 +205,13 @@ func (c *Config) checkAddresses() error {
 }
 
 // checkTLS demands a certificate where the network is not this machine's own.
-func (c *Config) checkTLS() error {
+// A cluster's node has one of its deployment's.
+func (c *Config) checkTLS(member bool) error {
+	if member && c.PG.TLSCert == "" && c.PG.TLSKey == "" {
+		own := *c
+		own.PG.TLSCert, own.PG.TLSKey = nodeFiles(c.Data.Dir)
+		return own.checkTLS(false)
+	}
 	switch {
 	case (c.PG.TLSCert == "") != (c.PG.TLSKey == ""):
 		return fault.New("config", fault.Invalid, "pg.tls_cert and pg.tls_key belong together: give both")
@@ -199,7 +238,7 @@ func (c *Config) checkTLS() error {
 }
 
 // rpcPair returns the files of the RPC's certificate and key: its own, or
-// those of [pg]; none when it is to be plaintext.
+// those of PostgreSQL clients; none when it is to be plaintext.
 func (c *Config) rpcPair() (cert, key string) {
 	switch {
 	case c.RPC.AllowPlaintext:
@@ -207,7 +246,7 @@ func (c *Config) rpcPair() (cert, key string) {
 	case c.RPC.TLSCert != "":
 		return c.RPC.TLSCert, c.RPC.TLSKey
 	}
-	return c.PG.TLSCert, c.PG.TLSKey
+	return c.pgPair()
 }
 
 // checkSums looks at keys that bound each other.

@@ -105,7 +105,7 @@ func (k *key) want() string {
 	switch {
 	case len(k.oneOf) > 0:
 		return "one of " + strings.Join(k.oneOf, ", ")
-	case k.form == "address", k.form == "loopback":
+	case k.form == "address", k.form == "loopback", k.form == "reach":
 		return `a host and a port, such as "127.0.0.1:5433"`
 	case k.kind() == kindDuration:
 		return "a duration in quotes, " + k.interval() + `, such as "30s"`

@@ -36,21 +36,11 @@ func Default() *Config {
 // is validated; every error is of kind Invalid or says that the file cannot
 // be read.
 func Load(file string, environ []string) (*Config, []Setting, error) {
-	c := Default()
-	sources := map[string]string{}
-	if file != "" {
-		data, err := readConfig(file)
-		if err != nil {
-			return nil, nil, err
-		}
-		if err := c.decode(data, sources); err != nil {
-			return nil, nil, inFile(file, err)
-		}
-	}
-	if err := c.override(environ, sources); err != nil {
+	c, sources, err := read(file, environ)
+	if err != nil {
 		return nil, nil, err
 	}
-	if err := c.validate(sources); err != nil {
+	if err := c.validate(sources, c.member()); err != nil {
 		return nil, nil, err
 	}
 	var settings []Setting
@@ -62,6 +52,37 @@ func Load(file string, environ []string) (*Config, []Setting, error) {
 		settings = append(settings, Setting{Key: k.path(), Value: k.text(), Source: source})
 	}
 	return c, settings, nil
+}
+
+// LoadMember is Load for a data directory that is about to be a cluster
+// node's. change, if not nil, sets what flags say above all else.
+func LoadMember(file string, environ []string, change func(*Config)) (*Config, error) {
+	c, sources, err := read(file, environ)
+	if err != nil {
+		return nil, err
+	}
+	if change != nil {
+		change(c)
+	}
+	if c.Cluster.Listen == "" {
+		c.Cluster.Listen = defaultListen
+	}
+	return c, c.validate(sources, true)
+}
+
+// read reads a configuration and checks nothing.
+func read(file string, environ []string) (c *Config, sources map[string]string, err error) {
+	c, sources = Default(), map[string]string{}
+	if file != "" {
+		data, err := readConfig(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := c.decode(data, sources); err != nil {
+			return nil, nil, inFile(file, err)
+		}
+	}
+	return c, sources, c.override(environ, sources)
 }
 
 func readConfig(file string) ([]byte, error) {
@@ -134,18 +155,8 @@ func (c *Config) override(environ []string, sources map[string]string) error {
 // OperatorAddress returns where the operator's port of a configuration is,
 // for who only wants to ask it. Nothing else of the configuration is checked.
 func OperatorAddress(file string, environ []string) (string, error) {
-	c := Default()
-	sources := map[string]string{}
-	if file != "" {
-		data, err := readConfig(file)
-		if err != nil {
-			return "", err
-		}
-		if err := c.decode(data, sources); err != nil {
-			return "", inFile(file, err)
-		}
-	}
-	if err := c.override(environ, sources); err != nil {
+	c, _, err := read(file, environ)
+	if err != nil {
 		return "", err
 	}
 	if c.Operator.Addr == "" {

@@ -108,8 +108,8 @@ func (s *Server) openCertificates(context.Context) error {
 		}
 		return err
 	}
-	if s.c.PG.Addr != "" && s.c.PG.TLSCert != "" {
-		if err := open(s.c.PG.TLSCert, s.c.PG.TLSKey); err != nil {
+	if cert, key := s.c.pgPair(); s.c.PG.Addr != "" && cert != "" {
+		if err := open(cert, key); err != nil {
 			return err
 		}
 	}
@@ -162,7 +162,8 @@ func (s *Server) openPG() error {
 		},
 		Version: s.o.Version, Logger: s.log, Observer: counters,
 	}
-	if c := s.certificate(s.c.PG.TLSCert); c != nil {
+	cert, _ := s.c.pgPair()
+	if c := s.certificate(cert); c != nil {
 		config.TLS = c.config("postgresql")
 	}
 	pg, err := pgwire.New(config)
