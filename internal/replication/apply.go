@@ -133,6 +133,7 @@ func (a *applier) announce() {
 	last, _ := a.log.LastIndex()
 	if a.node.BasicStatus().RaftState == raft.StateLeader && a.applied.Load() == last {
 		a.announced = true
+		a.leadTerm.Store(a.node.BasicStatus().GetTerm())
 		a.ready <- nil
 	}
 }

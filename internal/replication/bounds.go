@@ -33,7 +33,7 @@ import (
 //	+----------+----------+----------+----------+
 //
 // A slot with a wrong CRC-32C is a write that a power loss tore, and says
-// nothing.
+// nothing, as one with index 0 does.
 type bounds struct {
 	mu    sync.Mutex // guards all below
 	file  disk.File
@@ -154,6 +154,11 @@ func (b *bounds) raise(shard ident.ShardID, index uint64) error {
 	if index <= s.index {
 		return nil
 	}
+	return b.write(shard, s, index)
+}
+
+// write writes a slot. b.mu is held.
+func (b *bounds) write(shard ident.ShardID, s *slot, index uint64) error {
 	var buf [slotLen]byte
 	binary.LittleEndian.PutUint64(buf[:], shard.Uint64())
 	binary.LittleEndian.PutUint64(buf[8:], index)
@@ -163,6 +168,20 @@ func (b *bounds) raise(shard ident.ShardID, index uint64) error {
 	}
 	s.index = index
 	return nil
+}
+
+// clear makes the bound of a shard 0, durably.
+func (b *bounds) clear(shard ident.ShardID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.slots[shard]
+	if s == nil || s.index == 0 {
+		return nil
+	}
+	if err := b.write(shard, s, 0); err != nil {
+		return err
+	}
+	return b.file.Sync()
 }
 
 // close syncs the file, when keep says so, and closes it.

@@ -18,7 +18,7 @@ type KV struct {
 
 // SaveCheckpoint saves, in one synced write, changes to the state machine's
 // keys and that they cover the log up to index, and drops the log up to
-// there. index must be applied already and not before the last checkpoint's;
+// there; a group of several keeps a part, see needed. index must be applied already and not before the last checkpoint's;
 // of a new group it may be 0, which counts as the index before its first entry.
 // All that the entries up to index did to other files must be durable before
 // the call. kvs is not kept. Errors: Invalid, Closed, Stopped, DiskFull; after
@@ -40,18 +40,29 @@ func (g *Group) SaveCheckpoint(index uint64, kvs []KV) error {
 	if applied := g.Applied(); index > applied {
 		return fault.New(op, fault.Invalid, "shard %s: index %d is not applied; the last is %d", g.opts.Shard, index, applied)
 	}
-	return g.log.saveCheckpoint(op, g.store, index, kvs)
+	return g.log.saveCheckpoint(op, g.store, index, kvs, g.needed(index))
 }
 
-func (l *groupLog) saveCheckpoint(op string, s *Store, index uint64, kvs []KV) error {
+// cut says where a checkpoint stands and what of the log it drops.
+type cut struct {
+	index, term      uint64 // of the checkpoint
+	from             uint64 // first entry there is
+	trunc, truncTerm uint64 // of the last entry that is dropped
+	members          membership
+	several          bool
+}
+
+// saveCheckpoint saves a checkpoint and drops the log up to it, but for the
+// entries after needed.
+func (l *groupLog) saveCheckpoint(op string, s *Store, index uint64, kvs []KV, needed uint64) error {
 	index = max(index, initialIndex)
-	term, from, err := l.checkpointAt(op, index)
+	c, err := l.cutAt(op, index, needed)
 	if err != nil {
 		return err
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := l.stageCheckpoint(b, index, term, from, kvs); err != nil {
+	if err := l.stageCheckpoint(b, c, kvs); err != nil {
 		return fault.Wrap(op, fault.Internal, err, "shard %s", l.shard)
 	}
 	if err := b.Commit(pebble.Sync); err != nil {
@@ -62,27 +73,61 @@ func (l *groupLog) saveCheckpoint(op string, s *Store, index uint64, kvs []KV) e
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.truncated, l.truncTerm, l.checkpoint = index, term, index
+	l.truncated, l.truncTerm, l.checkpoint = c.trunc, c.truncTerm, index
 	l.sizes.cutAt(index)
+	l.kept.cutAt(c.trunc)
+	n := 0
+	for n+1 < len(l.confs) && l.confs[n+1].index <= index {
+		n++
+	}
+	l.confs = l.confs[n:]
+	l.confs[0].index = index
 	return nil
 }
 
-// checkpointAt returns the term of the entry at index and the first entry
-// that a checkpoint there drops.
-func (l *groupLog) checkpointAt(op string, index uint64) (term, from uint64, err error) {
+// keeping returns the last index after which at least so many bytes of log
+// stand, 0 when there are not as many.
+func (l *groupLog) keeping(bytes int64) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if index < l.truncated {
-		return 0, 0, fault.New(op, fault.Invalid, "shard %s: index %d is before the checkpoint at index %d", l.shard, index, l.truncated)
+	return l.kept.keeping(bytes)
+}
+
+// cutAt returns what a checkpoint at index drops. In a group of several raft
+// reads the log meanwhile, so what will be dropped is gone for it at once.
+func (l *groupLog) cutAt(op string, index, needed uint64) (c cut, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if index < l.truncated || index < l.checkpoint {
+		return c, fault.New(op, fault.Invalid, "shard %s: index %d is before the checkpoint at index %d", l.shard, index, max(l.truncated, l.checkpoint))
 	}
-	term, err = l.term(index)
-	return term, l.truncated + 1, err
+	c = cut{index: index, from: l.truncated + 1, trunc: max(l.truncated, min(index, needed)), several: l.several}
+	if c.term, err = l.term(c.index); err != nil {
+		return c, err
+	}
+	if c.truncTerm, err = l.term(c.trunc); err != nil {
+		return c, err
+	}
+	if l.several {
+		l.truncated, l.truncTerm = c.trunc, c.truncTerm
+	}
+	c.members = l.membersAt(index)
+	return c, nil
+}
+
+// membersAt returns the members as an entry left them. l.mu is held.
+func (l *groupLog) membersAt(index uint64) membership {
+	n := len(l.confs) - 1
+	for n > 0 && l.confs[n].index > index {
+		n--
+	}
+	return l.confs[n].membership
 }
 
 // stageCheckpoint fills the batch. One range tombstone a checkpoint drops the
 // entries: a point tombstone each would cost as many keys again, and a range
 // tombstone per append costs memory without bound.
-func (l *groupLog) stageCheckpoint(b *pebble.Batch, index, term, from uint64, kvs []KV) error {
+func (l *groupLog) stageCheckpoint(b *pebble.Batch, c cut, kvs []KV) error {
 	prefix := shardKey(l.shard, kindState)
 	for _, kv := range kvs {
 		key := append(prefix[:shardKeyLen:shardKeyLen], kv.Key...)
@@ -98,10 +143,14 @@ func (l *groupLog) stageCheckpoint(b *pebble.Batch, index, term, from uint64, kv
 	}
 	point, trunc := shardKey(l.shard, kindCheckpoint), shardKey(l.shard, kindTruncated)
 	err := errors.Join(
-		b.Set(point, encodeWords(point, index), nil),
-		b.Set(trunc, encodeWords(trunc, index, term), nil))
-	if err == nil && from <= index {
-		err = b.DeleteRange(entryKey(l.shard, from), entryKey(l.shard, index+1), nil)
+		b.Set(point, encodeWords(point, c.index), nil),
+		b.Set(trunc, encodeWords(trunc, c.trunc, c.truncTerm), nil))
+	if err == nil && c.several {
+		members := shardKey(l.shard, kindMembers)
+		err = b.Set(members, encodeConf(members, c.index, c.term, c.members), nil)
+	}
+	if err == nil && c.from <= c.trunc {
+		err = b.DeleteRange(entryKey(l.shard, c.from), entryKey(l.shard, c.trunc+1), nil)
 	}
 	return err
 }

@@ -21,9 +21,24 @@ import (
 //	02 | shard 8 | 04             checkpoint: index that the state covers
 //	02 | shard 8 | 05 | key       the state machine's key, as it was given
 //	02 | shard 8 | 06 | index 8   a log entry
+//	02 | shard 8 | 07             members, of a group that has several
 //
-// A value of kinds 01 to 04 is a number of 8-byte little-endian words and a
-// CRC-32C over key and words. A log entry is
+// A value of kinds 01 to 04 and 07 is a number of 8-byte little-endian words
+// and a CRC-32C over key and words.
+//
+// Meta is a replica's id, and 0 for a group of one for ever, whose replica has
+// the number of its node, or 1 for a group with a record of members. Those are
+// the index and the term of the checkpoint, or of what a new group begins
+// after; 1 when raft is to end an exchange of members by itself, else 0; then,
+// for each in the order of their ids, id, node, and the sum of 1 for a voter, 2
+// for a voter of the set that is being exchanged, 4 for a learner, 8 for one
+// that will be a learner after the exchange. A replica that waits for its first
+// checkpoint has none, at index 0.
+//
+// The log of a group of one begins after its checkpoint; of a group of several
+// it can begin before, so that other members need no checkpoint.
+//
+// A log entry is
 //
 //	 0      1      2              10          14
 //	+------+------+--------------+-----------+--------
@@ -41,9 +56,13 @@ import (
 //
 // where session is drawn when a group is opened and number counts its
 // proposals: together they are the proposer's id, by which the waiting caller
-// is found. An entry without data is raft's own.
+// is found. An entry without data is raft's own, one of another type than 0
+// is a change of members.
 const (
-	formatVersion = 1
+	// formatVersion is the newest that is known. A store whose groups have one
+	// member each is of version 1.
+	formatVersion    = 2
+	formatStandalone = 1
 
 	prefixVersion byte = 1
 	prefixShard   byte = 2
@@ -54,6 +73,7 @@ const (
 	kindCheckpoint byte = 4
 	kindState      byte = 5
 	kindEntry      byte = 6
+	kindMembers    byte = 7
 
 	shardKeyLen    = 1 + 8 + 1
 	entryKeyLen    = shardKeyLen + 8

@@ -96,11 +96,13 @@ type Group struct {
 	sm    StateMachine
 	log   *groupLog
 
-	session [8]byte
-	applied atomic.Uint64
-	checkMu sync.Mutex    // lets one SaveCheckpoint run at a time
-	ready   chan error    // receives once, when the group leads and all is replayed
-	done    chan struct{} // closed when both goroutines have ended
+	session  [8]byte
+	applied  atomic.Uint64
+	leadTerm atomic.Uint64 // term in which it leads and has applied all before it, else 0
+	team     *team         // nil in a group of one
+	checkMu  sync.Mutex    // lets one SaveCheckpoint run at a time
+	ready    chan error    // receives once, when the group leads and all is replayed
+	done     chan struct{} // closed when both goroutines have ended
 
 	mu        sync.Mutex // guards all below
 	work      sync.Cond  // for the taker: queue, inflight, closing, err changed
@@ -109,6 +111,7 @@ type Group struct {
 	queued    int64 // bytes of queue
 	number    uint64
 	inflight  []flight // handed to the engine, in order, not known to be synced
+	launched  uint64   // counts the flights
 	lastTaken int      // how many proposals the last batch held
 	closing   bool     // no proposal is let in
 	drained   bool     // the taker has ended
@@ -129,9 +132,10 @@ type raftNode struct {
 	taken   []*proposal   // reused by takeIn
 }
 
-// OpenGroup opens a group, and makes it, with this node as the one member, the
-// first time. It replays through sm.Apply every committed entry after the
-// checkpoint, and leads when it returns. Errors: Corruption when the log is
+// OpenGroup opens a group, and makes it the first time: with this node as the
+// one member, or as GroupOptions say. It replays through sm.Apply every entry
+// after the checkpoint that is known to be committed. A group of one leads when
+// it returns; one of several may not know of a leader yet. Errors: Corruption when the log is
 // damaged or shorter than it is known to have been, InUse when the group is
 // open already, Invalid when it belongs to another node, and what sm.Apply
 // returns.
@@ -143,6 +147,14 @@ func (s *Store) OpenGroup(o GroupOptions, sm StateMachine) (*Group, error) {
 	}
 	g := &Group{store: s, opts: o, sm: sm, done: make(chan struct{}), ready: make(chan error, 1)}
 	g.work.L, g.landed.L = &g.mu, &g.mu
+	if !o.Replica.IsZero() {
+		f, err := s.checkTeam(op, o, sm)
+		if err != nil {
+			s.users.Done()
+			return nil, err
+		}
+		g.team = newTeam(g, f)
+	}
 	if _, err := rand.Read(g.session[:]); err != nil {
 		s.users.Done()
 		return nil, fault.Wrap(op, fault.Internal, err, "no randomness")
@@ -169,10 +181,13 @@ func (s *Store) OpenGroup(o GroupOptions, sm StateMachine) (*Group, error) {
 func (s *Store) enroll(op string, g *Group) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.groups[g.opts.Shard] != nil {
+	if s.groups[g.opts.Shard] != nil || s.destroying[g.opts.Shard] {
 		return fault.New(op, fault.InUse, "shard %s is open already", g.opts.Shard)
 	}
 	s.groups[g.opts.Shard] = g
+	if g.team != nil {
+		s.startTicker()
+	}
 	return nil
 }
 
@@ -194,7 +209,11 @@ func (g *Group) load(op string) error {
 		if known > 0 {
 			return corruptStore(op, s.dir, nil, "the log of shard %s is gone, and it had reached index %d; restore the shard from a backup or a replica", shard, known)
 		}
-		if err := bootstrap(s.db, shard, g.opts.Node); err != nil {
+		if g.team != nil {
+			if err := g.bootstrapTeam(op); err != nil {
+				return err
+			}
+		} else if err := bootstrap(s.db, shard, g.opts.Node); err != nil {
 			return diskError(op, err, "cannot make shard %s", shard)
 		}
 		if s.latch.cause() != nil {
@@ -208,14 +227,48 @@ func (g *Group) load(op string) error {
 	if err := g.check(op, known); err != nil {
 		return err
 	}
-	return g.start(op)
+	if g.team == nil {
+		return g.start(op)
+	}
+	g.node.Lock()
+	defer g.node.Unlock()
+	return g.startTeam(op)
+}
+
+// startTeam makes the raft node of a group of several. What a bound says was
+// applied, so it is committed. g.node is locked.
+func (g *Group) startTeam(op string) error {
+	t := g.team
+	g.log.hard.commit = max(g.log.hard.commit, g.store.bounds.get(g.opts.Shard))
+	g.node.hard = g.log.hard
+	t.members = g.log.confs[0].membership
+	if err := g.start(op); err != nil {
+		return err
+	}
+	t.target = g.node.BasicStatus().GetCommit()
+	t.open.Store(true)
+	return nil
+}
+
+// checkSelf says whether the log is this replica's.
+func (g *Group) checkSelf(op string) error {
+	l, o := g.log, g.opts
+	switch {
+	case g.team != nil && !l.several, g.team == nil && l.several:
+		return fault.New(op, fault.Invalid, "shard %s is open as a group of one where it has several, or the other way round", l.shard)
+	case g.team != nil && l.self != g.team.self:
+		return fault.New(op, fault.Invalid, "shard %s is replica %d here, not replica %s", l.shard, l.self, o.Replica)
+	case g.team == nil && l.self != o.Node.Uint64():
+		return fault.New(op, fault.Invalid, "shard %s belongs to node %d, not to node %s", l.shard, l.self, o.Node)
+	}
+	return nil
 }
 
 // check holds the log against all that is known of it.
 func (g *Group) check(op string, known uint64) error {
 	l := g.log
-	if l.voters[0] != g.opts.Node.Uint64() {
-		return fault.New(op, fault.Invalid, "shard %s belongs to node %d, not to node %s", l.shard, l.voters[0], g.opts.Node)
+	if err := g.checkSelf(op); err != nil {
+		return err
 	}
 	if known = max(known, l.hard.commit, l.checkpoint); l.last < known {
 		return l.corrupt(nil, "its log ends at index %d and had reached index %d: acknowledged entries are lost", l.last, known)
@@ -235,10 +288,10 @@ func (g *Group) start(op string) (err error) {
 	}()
 	applied := max(g.log.checkpoint, g.log.truncated)
 	g.applied.Store(applied)
-	g.node.RawNode, err = raft.NewRawNode(&raft.Config{
-		ID:                        g.opts.Node.Uint64(),
-		ElectionTick:              10,
-		HeartbeatTick:             1,
+	c := &raft.Config{
+		ID:                        g.log.self,
+		ElectionTick:              electionTicks,
+		HeartbeatTick:             heartbeatTicks,
 		Storage:                   g.log,
 		Applied:                   applied,
 		AsyncStorageWrites:        true,
@@ -249,7 +302,12 @@ func (g *Group) start(op string) (err error) {
 		PreVote:                   true,
 		DisableProposalForwarding: true, // records are sealed by the leader
 		Logger:                    raftLogger{g.store.logger},
-	})
+	}
+	if g.team != nil {
+		c.MaxSizePerMsg, c.MaxInflightBytes, c.MaxUncommittedEntriesSize = maxMessageBytes, maxInflightBytes, maxUncommittedBytes
+		c.StepDownOnRemoval = true
+	}
+	g.node.RawNode, err = raft.NewRawNode(c)
 	if err != nil {
 		return fault.Wrap(op, fault.Internal, err, "shard %s does not start", g.opts.Shard)
 	}
@@ -260,13 +318,17 @@ func (g *Group) start(op string) (err error) {
 func (g *Group) Applied() uint64 { return g.applied.Load() }
 
 // ReadIndex returns once the state machine has applied all that was
-// acknowledged before the call. The leader of a group of one acknowledges
-// only what it has applied, so there is nothing to wait for. Errors: Timeout,
-// Canceled, Closed, Stopped.
+// acknowledged before the call, by whomever. The leader of a group of one
+// acknowledges only what it has applied, so there is nothing to wait for; that
+// of several asks a quorum whether it still leads. Errors: Timeout, Canceled,
+// Closed, Stopped, and Misrouted when this replica does not lead.
 func (g *Group) ReadIndex(ctx context.Context) error {
 	const op = "read"
 	if ctx.Err() != nil {
 		return fault.OfContext(op, ctx)
+	}
+	if g.team != nil {
+		return g.readTeam(ctx)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -285,6 +347,9 @@ func (g *Group) Close() error {
 	g.closing = true
 	g.work.Signal()
 	g.mu.Unlock()
+	if g.team != nil {
+		g.team.cancel()
+	}
 	<-g.done
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"kimberlite/internal/disk"
 	"kimberlite/internal/fault"
@@ -46,7 +47,7 @@ func inspectLog(db *pebble.DB, dir string, b *bounds, shard ident.ShardID, fn fu
 		return l.corrupt(nil, "its log ends at index %d and had reached index %d: acknowledged entries are lost", l.last, known)
 	}
 	return scanEntries(db, shard, l.truncated+1, func(index uint64, _, value []byte) error {
-		if len(value) < entryHeaderLen+proposerLen {
+		if len(value) < entryHeaderLen+proposerLen || pb.EntryType(value[1]) != pb.EntryNormal {
 			return nil
 		}
 		return fn(shard, index, value[entryHeaderLen+proposerLen:])
@@ -136,8 +137,8 @@ func inspect(fsys disk.FS, dir string, read func(*pebble.DB, *bounds, []ident.Sh
 	if err := checkVersionValue(dir, value); err != nil {
 		return err
 	}
-	for shard := range b.slots {
-		if !slices.Contains(shards, shard) {
+	for shard, slot := range b.slots {
+		if slot.index > 0 && !slices.Contains(shards, shard) {
 			return corruptStore(op, dir, nil, "the log of shard %s is gone, and it had reached index %d", shard, b.get(shard))
 		}
 	}

@@ -17,6 +17,8 @@ import (
 type flight struct {
 	batch     *pebble.Batch
 	responses []*pb.Message
+	number    uint64
+	epoch     uint64 // of the raft node that asked for it
 }
 
 // maxInflight bounds the batches on their way to the disk. While one is
@@ -31,6 +33,10 @@ func (g *Group) run() {
 	defer close(g.done)
 	defer g.store.users.Done()
 	defer g.store.expel(g)
+	if g.team != nil {
+		g.runTeam()
+		return
+	}
 	var taker sync.WaitGroup
 	taker.Go(func() {
 		g.guarded(g.takeLoop)
@@ -68,6 +74,10 @@ func (g *Group) fail(err error) {
 	g.closing = true
 	g.work.Signal()
 	g.landed.Signal()
+	if g.team != nil {
+		g.leadTerm.Store(0)
+		g.team.cancel()
+	}
 }
 
 // panicked returns the error for a panic that came up from below. The engine
@@ -75,6 +85,9 @@ func (g *Group) fail(err error) {
 func (g *Group) panicked(r any) error {
 	if err := g.log.failure(); err != nil {
 		return err // raft panics at a failed read
+	}
+	if p, ok := r.(raftPanic); ok && g.team != nil { // what others sent made no sense
+		return fault.New("replicate", fault.Stopped, "shard %s: %s; its log is not what the other members have, remove this replica and add a new one", g.opts.Shard, string(p))
 	}
 	g.store.mu.Lock()
 	g.store.stuck = true
@@ -100,11 +113,13 @@ func (g *Group) takeLoop() error {
 }
 
 // campaign begins the election that a group of one wins. It needs no clock
-// either: nobody can take the lead from it. With more members, a ticker calls
-// node.Tick.
+// either: nobody can take the lead from it. With more members, a ticker does.
 func (g *Group) campaign() error {
 	g.node.Lock()
 	defer g.node.Unlock()
+	if g.team != nil && !g.campaigns() {
+		return nil
+	}
 	if err := g.node.Campaign(); err != nil {
 		return fault.Wrap("open shard", fault.Internal, err, "shard %s does not start", g.opts.Shard)
 	}
@@ -185,8 +200,11 @@ func (g *Group) step(taken []*proposal) error {
 		entries[i] = &block[i]
 	}
 	n := &g.node
+	id := g.log.self
+	if g.team != nil {
+		return g.stepTeam(taken, &pb.Message{Type: pb.MsgProp.Enum(), From: &id, Entries: entries})
+	}
 	n.waiting = append(n.waiting, taken...)
-	id := g.opts.Node.Uint64()
 	err := n.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: &id, Entries: entries})
 	if err != nil {
 		return fault.Wrap("propose", fault.Stopped, err, "shard %s does not lead", g.opts.Shard)
@@ -201,7 +219,8 @@ func (g *Group) step(taken []*proposal) error {
 // one does not have, may be sent at once. g.node is locked.
 func (g *Group) pump() error {
 	for g.node.HasReady() {
-		for _, m := range g.node.Ready().Messages {
+		ready := g.node.Ready()
+		for _, m := range ready.Messages {
 			switch m.GetTo() {
 			case raft.LocalAppendThread:
 				if err := g.launch(m); err != nil {
@@ -209,7 +228,16 @@ func (g *Group) pump() error {
 				}
 			case raft.LocalApplyThread:
 				g.node.applies = append(g.node.applies, m)
+				if g.team != nil {
+					g.team.work.Signal()
+				}
+			default:
+				g.send(m)
 			}
+		}
+		if g.team != nil {
+			g.observe()
+			g.confirm(ready.ReadStates)
 		}
 	}
 	return nil
@@ -228,6 +256,10 @@ func (g *Group) launch(m *pb.Message) error {
 		hard = &n.hard
 	}
 	f := flight{responses: m.Responses}
+	if g.team != nil {
+		hard = g.hardOf(m, hard)
+		f.epoch = g.team.epoch
+	}
 	if len(m.Entries) > 0 || hard != nil {
 		f.batch = g.store.db.NewBatch()
 		err := g.log.stage(f.batch, m.Entries, hard)
@@ -242,6 +274,8 @@ func (g *Group) launch(m *pb.Message) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.launched++
+	f.number = g.launched
 	g.inflight = append(g.inflight, f)
 	if len(g.inflight) == 1 {
 		g.landed.Signal()

@@ -11,6 +11,8 @@ import (
 type proposal struct {
 	number uint64
 	data   []byte // proposer's id, then the payload
+	// index and term are where it entered the log of a group of several.
+	index, term uint64
 	// done is called once, when the outcome is known.
 	done func(result any, err error)
 	// result receives instead when done is nil.
@@ -33,8 +35,11 @@ func (p *proposal) finish(result any, err error) {
 // Propose puts data, given in parts, into the log and returns the result of
 // applying it.
 // Errors before it entered the log, so that nothing happened: Timeout,
-// Canceled, Unavailable (too much is waiting), TooLarge, Closed, Stopped and
-// DiskFull. After: OutcomeUnknown, when ctx ended or the group stopped.
+// Canceled, Unavailable (too much is waiting), TooLarge, Closed, Stopped,
+// DiskFull, and Misrouted when this replica does not lead. After:
+// OutcomeUnknown, when ctx ended, the group stopped, or this replica lost the
+// lead and did not learn what became of it; Misrouted when it learnt that
+// nothing happened.
 // Proposals of one goroutine enter the log in order. Data is not kept. While
 // the engine holds writes back, since the disk cannot follow, a caller can be
 // held beyond its ctx.
@@ -65,7 +70,7 @@ func (g *Group) Propose(ctx context.Context, data ...[]byte) (any, error) {
 }
 
 // ProposeAsync is Propose without blocking: done is called once with the
-// outcome, by the goroutine that applies, and must not block. It is called
+// outcome, mostly by the goroutine that applies, and must not block. It is called
 // before ProposeAsync returns when the proposal is refused.
 func (g *Group) ProposeAsync(data []byte, done func(result any, err error)) {
 	if err := g.enqueue("propose", &proposal{done: done}, true, data); err != nil {
@@ -108,6 +113,9 @@ func (g *Group) enqueue(op string, p *proposal, wake bool, data ...[]byte) error
 	defer g.mu.Unlock()
 	if err := g.refusal(op); err != nil {
 		return err
+	}
+	if g.team != nil && !g.team.leading.Load() {
+		return g.notLeading(op)
 	}
 	if n := int64(len(p.data)); g.queued > 0 && g.queued+n > g.opts.MaxQueuedBytes {
 		return fault.New(op, fault.Unavailable, "shard %s: %d bytes wait to be written already; try again", g.opts.Shard, g.queued)

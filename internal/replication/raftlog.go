@@ -9,6 +9,9 @@ import (
 // assertions; both panic, and the group's loop turns that into a stop.
 type raftLogger struct{ logger *slog.Logger }
 
+// raftPanic is an assertion of raft's that failed.
+type raftPanic string
+
 func (l raftLogger) Debug(...any)          {}
 func (l raftLogger) Debugf(string, ...any) {}
 func (l raftLogger) Info(...any)           {}
@@ -27,5 +30,5 @@ func (l raftLogger) Error(v ...any) {
 func (l raftLogger) Errorf(format string, v ...any) { l.Error(fmt.Sprintf(format, v...)) }
 func (l raftLogger) Fatal(v ...any)                 { l.Panic(v...) }
 func (l raftLogger) Fatalf(format string, v ...any) { l.Panicf(format, v...) }
-func (l raftLogger) Panic(v ...any)                 { panic(fmt.Sprint(v...)) }
-func (l raftLogger) Panicf(format string, v ...any) { panic(fmt.Sprintf(format, v...)) }
+func (l raftLogger) Panic(v ...any)                 { panic(raftPanic(fmt.Sprint(v...))) }
+func (l raftLogger) Panicf(format string, v ...any) { panic(raftPanic(fmt.Sprintf(format, v...))) }

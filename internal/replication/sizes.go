@@ -18,8 +18,15 @@ type sizeMark struct {
 
 const markBytes = 64 << 10
 
-// add counts the entry at index, which follows the last.
+// reset forgets all.
+func (m *sizeMarks) reset() { *m = sizeMarks{} }
+
+// add counts the entry at index, which follows the last or replaces it and all
+// between. What is replaced stays counted.
 func (m *sizeMarks) add(index uint64, bytes int) {
+	for index <= m.last && len(m.marks) > 0 && m.marks[len(m.marks)-1].index >= index {
+		m.marks = m.marks[:len(m.marks)-1]
+	}
 	m.total += int64(bytes)
 	m.last = index
 	if n := len(m.marks); n == 0 || m.total-m.marks[n-1].total >= markBytes {
@@ -40,6 +47,17 @@ func (m *sizeMarks) cutAt(index uint64) {
 		n++
 	}
 	m.marks = append(m.marks[:0], m.marks[n:]...)
+}
+
+// keeping returns the last index after which there are at least bytes, 0 when
+// there are not as many.
+func (m *sizeMarks) keeping(bytes int64) uint64 {
+	for i := len(m.marks) - 1; i >= 0; i-- {
+		if m.total-m.marks[i].total >= bytes {
+			return m.marks[i].index
+		}
+	}
+	return 0
 }
 
 // after returns the bytes that were not cut; up to markBytes too many.

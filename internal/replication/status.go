@@ -1,6 +1,9 @@
 package replication
 
 import (
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/tracker"
+
 	"kimberlite/internal/ident"
 )
 
@@ -53,6 +56,9 @@ type Status struct {
 	Applied, Committed, Last uint64
 	// Members are those of the group as this replica has applied its changes.
 	Members []Replica
+	// Copying says that this replica is too far behind for the log, and is
+	// bringing its files up.
+	Copying bool
 	// Peers is how far the other members are; only the leader knows.
 	Peers []Peer
 }
@@ -75,14 +81,51 @@ func (g *Group) Status() Status {
 	g.node.Lock()
 	defer g.node.Unlock()
 	last, _ := g.log.LastIndex()
+	s := Status{Shard: g.opts.Shard, Applied: g.Applied(), Committed: g.Applied(), Last: last}
+	if g.node.RawNode == nil {
+		return s
+	}
 	basic := g.node.BasicStatus()
-	return Status{
-		Shard: g.opts.Shard, Role: RoleLeader, Term: basic.HardState.GetTerm(),
-		Applied: g.Applied(), Committed: basic.HardState.GetCommit(), Last: last,
+	s.Term, s.Committed = basic.GetTerm(), basic.GetCommit()
+	if g.team == nil {
+		self := Replica{ID: ident.NewReplicaID(g.log.self), Node: g.opts.Node}
+		s.Self, s.Role, s.Leader, s.Members = self, RoleLeader, self, []Replica{self}
+		return s
+	}
+	g.teamStatus(&s, basic)
+	return s
+}
+
+// teamStatus fills in what a group of several has. g.node is locked.
+func (g *Group) teamStatus(s *Status, basic raft.BasicStatus) {
+	t := g.team
+	s.Self = t.replica(t.self)
+	s.Self.Node = g.opts.Node
+	s.Members, s.Copying = t.members.list(), t.copying
+	if basic.Lead != raft.None {
+		s.Leader = t.replica(basic.Lead)
+	}
+	switch basic.RaftState {
+	case raft.StateCandidate, raft.StatePreCandidate:
+		s.Role = RoleCandidate
+	case raft.StateLeader:
+		s.Role = RoleLeader
+		g.node.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+			if id != t.self {
+				s.Peers = append(s.Peers, Peer{Replica: t.replica(id), Match: pr.Match, Active: g.activePeer(id), Snapshotting: pr.State == tracker.StateSnapshot})
+			}
+		})
+	default:
+		if s.Self.Learner {
+			s.Role = RoleLearner
+		}
 	}
 }
 
-// Lead returns the term in which this replica leads; ok says that it does, and
-// has applied all that earlier leaders acknowledged. It is cheap. The only
-// member of a group always leads.
-func (g *Group) Lead() (term uint64, ok bool) { return 0, true }
+// replica returns what is known of a replica. g.node is locked.
+func (t *team) replica(id uint64) Replica {
+	if s, ok := t.members.find(id); ok {
+		return s.replica()
+	}
+	return Replica{ID: ident.NewReplicaID(id), Node: ident.NewNodeID(t.nodeOf(id))}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,9 +26,15 @@ type groupLog struct {
 	shard ident.ShardID
 	dir   string
 
-	mu         sync.Mutex // guards all below
-	hard       hardState
-	voters     []uint64
+	// self is this node's replica. several says that the group can have more.
+	self    uint64
+	several bool
+
+	mu   sync.Mutex // guards all below
+	hard hardState
+	// confs are the members as the state machine applied them: at the
+	// checkpoint, and after each change since.
+	confs      []conf
 	truncated  uint64 // index of the last entry dropped
 	truncTerm  uint64
 	checkpoint uint64 // index that the saved state covers, 0 when none is saved
@@ -36,6 +43,9 @@ type groupLog struct {
 	// not applied, but for those that were too many to keep at a start.
 	recent []*pb.Entry
 	sizes  sizeMarks
+	// kept knows the sizes of all entries of a group of several, those before
+	// the checkpoint included.
+	kept sizeMarks
 	// failed is why a read failed. Raft panics at that, and puts the error
 	// into words.
 	failed error
@@ -51,6 +61,10 @@ const (
 	// recentLimit is how many bytes of entries are kept in memory from the
 	// scan at a start; a longer log is read again, page by page.
 	recentLimit = 8 << 20
+
+	// The second word of a group's meta record.
+	metaSole    = 0
+	metaSeveral = 1
 )
 
 var _ raft.Storage = (*groupLog)(nil)
@@ -63,7 +77,7 @@ func loadGroupLog(db *pebble.DB, dir string, shard ident.ShardID) (*groupLog, er
 	if err != nil || meta == nil {
 		return nil, err
 	}
-	l.voters = []uint64{meta[0]}
+	l.self, l.several = meta[0], meta[1] == metaSeveral
 	hard, err := l.words(db, kindHardState, 3)
 	if err != nil {
 		return nil, err
@@ -84,7 +98,32 @@ func loadGroupLog(db *pebble.DB, dir string, shard ident.ShardID) (*groupLog, er
 	}
 	l.hard = hardState{hard[0], hard[1], hard[2]}
 	l.truncated, l.truncTerm = trunc[0], trunc[1]
+	if err := l.loadMembers(db); err != nil {
+		return nil, err
+	}
 	return l, l.scan(db)
+}
+
+// loadMembers reads who the members were at the checkpoint.
+func (l *groupLog) loadMembers(r pebble.Reader) error {
+	if !l.several {
+		l.confs = []conf{{membership: soleMember(l.self)}}
+		return nil
+	}
+	key := shardKey(l.shard, kindMembers)
+	value, err := getValue(r, key)
+	if err != nil || value == nil {
+		return l.corrupt(err, "the record of its members is missing")
+	}
+	index, _, m, err := decodeConf(key, value)
+	if err != nil {
+		return l.corrupt(err, "the record of its members does not read")
+	}
+	if l.checkpoint != 0 && l.checkpoint != index {
+		return l.corrupt(nil, "its checkpoint is at index %d and its members are those at index %d", l.checkpoint, index)
+	}
+	l.confs = []conf{{index: index, membership: m}}
+	return nil
 }
 
 // bootstrap writes a new one-member group.
@@ -96,7 +135,7 @@ func bootstrap(db *pebble.DB, shard ident.ShardID, node ident.NodeID) error {
 		return b.Set(key, encodeWords(key, words...), nil)
 	}
 	err := errors.Join(
-		put(kindMeta, node.Uint64(), 0),
+		put(kindMeta, node.Uint64(), metaSole),
 		put(kindHardState, initialTerm, 0, initialIndex),
 		put(kindTruncated, initialIndex, initialTerm))
 	if err != nil {
@@ -124,6 +163,7 @@ func (l *groupLog) scan(r pebble.Reader) error {
 	l.last = l.truncated
 	total := int64(0)
 	keep := true
+	l.kept.reset()
 	err := scanEntries(r, l.shard, l.truncated+1, func(index uint64, key, value []byte) error {
 		if index != l.last+1 {
 			return l.corrupt(nil, "entry %d follows entry %d", index, l.last)
@@ -132,6 +172,12 @@ func (l *groupLog) scan(r pebble.Reader) error {
 			return l.corrupt(err, "entry %d is damaged", index)
 		}
 		l.last = index
+		if l.several {
+			l.kept.add(index, len(value))
+		}
+		if index <= l.checkpoint {
+			return nil
+		}
 		total += int64(len(value))
 		l.sizes.add(index, len(value))
 		if keep = keep && total <= recentLimit; !keep {
@@ -178,7 +224,7 @@ func (l *groupLog) InitialState() (*pb.HardState, *pb.ConfState, error) {
 	defer l.mu.Unlock()
 	commit := max(l.hard.commit, l.truncated, l.checkpoint)
 	hard := l.hard
-	return &pb.HardState{Term: &hard.term, Vote: &hard.vote, Commit: &commit}, &pb.ConfState{Voters: l.voters}, nil
+	return &pb.HardState{Term: &hard.term, Vote: &hard.vote, Commit: &commit}, l.confs[0].confState(), nil
 }
 
 // FirstIndex implements raft.Storage.
@@ -312,10 +358,17 @@ func (l *groupLog) read(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
 	return entries, nil
 }
 
-// Snapshot implements raft.Storage. A member that needs one is not served
-// yet: groups have one member.
+// Snapshot implements raft.Storage. It says where the last checkpoint is, and
+// nothing of what it holds: see Follower.
 func (l *groupLog) Snapshot() (*pb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	index := max(l.checkpoint, initialIndex)
+	term, err := l.term(index)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: &index, Term: &term, ConfState: l.confs[0].confState()}}, nil
 }
 
 // stage puts entries and the hard state, unless it is nil, into a batch.
@@ -352,16 +405,21 @@ func (l *groupLog) staged(entries []*pb.Entry) {
 		return
 	}
 	first := entries[0].GetIndex()
-	if i, ok := l.inRecent(first); ok {
+	if i, ok := l.inRecent(first); ok && i == len(l.recent) {
+		l.recent = append(l.recent, entries...) // behind what raft may hold
+	} else if ok {
 		l.recent = append(l.recent[:i:i], entries...)
 	} else if first > l.last {
 		l.recent = append(l.recent, entries...)
 	} else {
-		l.recent = entries
+		l.recent = slices.Clone(entries) // the array is raft's
 	}
 	l.last = entries[len(entries)-1].GetIndex()
 	for _, e := range entries {
 		l.sizes.add(e.GetIndex(), entryHeaderLen+len(e.Data))
+		if l.several {
+			l.kept.add(e.GetIndex(), entryHeaderLen+len(e.Data))
+		}
 	}
 }
 

@@ -55,10 +55,16 @@ type Store struct {
 	lock   *pebble.Lock
 	bounds *bounds
 
-	mu      sync.Mutex // guards groups, closing, users
-	groups  map[ident.ShardID]*Group
-	closing bool
-	users   sync.WaitGroup // calls and group loops that use db; none begins once closing
+	transport Transport
+	tick      time.Duration
+	misfit    func(from ident.NodeID, m Message)
+
+	mu         sync.Mutex // guards groups, destroying, ticking, closing, users
+	groups     map[ident.ShardID]*Group
+	destroying map[ident.ShardID]bool
+	ticking    bool // the clock runs
+	closing    bool
+	users      sync.WaitGroup // calls and group loops that use db; none begins once closing
 	// stuck is set when the engine panicked: its locks may be held for ever.
 	stuck bool
 
@@ -86,7 +92,13 @@ func OpenStore(o StoreOptions) (*Store, error) {
 	if err := makeDir(o.FS, o.Dir); err != nil {
 		return nil, diskError(op, err, "cannot make %s", o.Dir)
 	}
-	s := &Store{dir: o.Dir, logger: o.Logger, groups: map[ident.ShardID]*Group{}}
+	if o.Tick <= 0 {
+		o.Tick = defaultTick
+	}
+	s := &Store{
+		dir: o.Dir, logger: o.Logger, transport: o.Transport, tick: o.Tick, misfit: o.Misfit,
+		groups: map[ident.ShardID]*Group{}, destroying: map[ident.ShardID]bool{},
+	}
 	s.latch = &latch{}
 	g := &guard{FS: engineFS(o.FS), latch: s.latch, dir: o.Dir, walLimit: 2*int64(o.MemTableBytes) + walStep}
 	var err error
@@ -156,7 +168,7 @@ func (s *Store) checkVersion() error {
 		return corruptStore(op, s.dir, err, "cannot read the format version")
 	}
 	if value == nil {
-		if err := s.db.Set(versionKey, encodeWords(versionKey, formatVersion), pebble.Sync); err != nil {
+		if err := s.db.Set(versionKey, encodeWords(versionKey, formatStandalone), pebble.Sync); err != nil {
 			return diskError(op, err, "cannot write the format version")
 		}
 		return nil
@@ -170,8 +182,8 @@ func checkVersionValue(dir string, value []byte) error {
 	if err != nil {
 		return corruptStore(op, dir, err, "the format version does not read")
 	}
-	if words[0] != formatVersion {
-		return fault.New(op, fault.Incompatible, "%s has format version %d and this program knows %d: use the version of Kimberlite that wrote it", dir, words[0], formatVersion)
+	if words[0] < formatStandalone || words[0] > formatVersion {
+		return fault.New(op, fault.Incompatible, "%s has format version %d and this program knows up to %d: use the version of Kimberlite that wrote it", dir, words[0], formatVersion)
 	}
 	return nil
 }
