@@ -125,6 +125,24 @@ func (c *Cache) Acquire(ctx context.Context, tenant ident.TenantID, env Envelope
 	return &Lease{cache: c, holder: h}, nil
 }
 
+// AtHand returns the tenant's keys when they are unwrapped already, and false
+// otherwise: it never asks the provider. They may know an earlier envelope
+// only; the signing key never changes.
+func (c *Cache) AtHand(tenant ident.TenantID) (*Lease, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.holders[tenant]
+	if h == nil || h.keys == nil || c.closed {
+		return nil, false
+	}
+	h.leases++
+	if h.place != nil {
+		c.idle.Remove(h.place)
+		h.place = nil
+	}
+	return &Lease{cache: c, holder: h}, true
+}
+
 // enter returns the tenant's holder with one lease more, and starts the
 // opening when it is new.
 func (c *Cache) enter(ctx context.Context, tenant ident.TenantID, env Envelope, ring *Ring, p kms.Provider) (*holder, error) {

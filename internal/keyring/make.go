@@ -24,18 +24,23 @@ type Wrapped struct {
 // before that, and the keys unwrapped, whose Zero the caller owes. Errors:
 // what the provider says; Invalid for a zero tenant.
 func Create(ctx context.Context, p kms.Provider, tenant ident.TenantID, now time.Time) (Envelope, Wrapped, *Keys, error) {
-	first := ident.NewKeyGeneration(1)
-	o := owner{tenant, first}
+	return CreateAt(ctx, p, tenant, ident.NewKeyGeneration(1), now)
+}
+
+// CreateAt is Create with a KEK of a generation of its own, for when an earlier
+// attempt has left one of the first somewhere: a KEK is never overwritten.
+func CreateAt(ctx context.Context, p kms.Provider, tenant ident.TenantID, generation ident.KeyGeneration, now time.Time) (Envelope, Wrapped, *Keys, error) {
+	o := owner{tenant, generation}
 	kek, wrapped, err := newKEK(ctx, p, o)
 	if err != nil {
 		return Envelope{}, Wrapped{}, nil, err
 	}
 	defer clear(kek)
-	wrap, err := wrapKey(tenant, first, kek)
+	wrap, err := wrapKey(tenant, generation, kek)
 	if err != nil {
 		return Envelope{}, Wrapped{}, nil, err
 	}
-	env := Envelope{KEK: first, DEKs: []WrappedDEK{newDEK(wrap, o, first, now)}}
+	env := Envelope{KEK: generation, DEKs: []WrappedDEK{newDEK(wrap, o, ident.NewKeyGeneration(1), now)}}
 	env.Signing = newSigningKey(wrap, o)
 	if err := env.Validate(); err != nil { // a time that the format cannot hold
 		return Envelope{}, Wrapped{}, nil, err

@@ -214,7 +214,7 @@ func (s *Shard) adopt(e *entry, st *TenantState) {
 	defer e.mu.Unlock()
 	before := e.state
 	e.state = *st
-	if before.Phase != st.Phase {
+	if before.Phase != st.Phase && st.Phase != Serving {
 		s.tellReset(st.ID)
 	}
 	if before.Log != st.Log {

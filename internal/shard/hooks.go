@@ -17,7 +17,7 @@ type Hooks struct {
 	// changed.
 	Lead func()
 	// Reset says that a tenant's log was closed under its users, or that the
-	// shard does something else for it than before.
+	// shard serves nothing of it any more.
 	Reset func(id ident.TenantID)
 }
 

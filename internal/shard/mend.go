@@ -167,7 +167,6 @@ func (s *Shard) install(e *entry, log *tenantlog.Log, restoring bool) (at tenant
 	}
 	e.log, e.err = log, nil
 	delete(s.damagedAt, e)
-	s.tellReset(e.id)
 	return at, true, s.logs.added(e)
 }
 

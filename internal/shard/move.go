@@ -322,7 +322,7 @@ func (s *Shard) applyPhase(c *moveCommand) (outcome, error) {
 	if from != c.To {
 		e.state.Phase, e.state.Epoch = c.To, c.Epoch
 		s.dirty[e] = struct{}{}
-		if from == Retired || c.To == Retired {
+		if c.To == Retired {
 			s.tellReset(c.Tenant)
 		}
 	}
@@ -357,7 +357,6 @@ func (s *Shard) applyActivate(j *stateJSON) (outcome, error) {
 	e.state = *st
 	s.named(st)
 	s.dirty[e] = struct{}{}
-	s.tellReset(st.ID)
 	return outcome{at: st.Log}, nil
 }
 

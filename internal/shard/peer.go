@@ -59,6 +59,13 @@ type FetchProgress struct {
 // does. It is cheap. A shard of one replica always leads.
 func (s *Shard) Lead() (term uint64, ok bool) { return s.group.Lead() }
 
+// Taking says that this replica was elected and does not lead yet: it still
+// applies what earlier leaders left.
+func (s *Shard) Taking() bool {
+	_, leads := s.group.Lead()
+	return !leads && s.group.Status().Role == replication.RoleLeader
+}
+
 // Leader returns the node that leads the shard, zero when it is not known.
 func (s *Shard) Leader() ident.NodeID { return s.group.Status().Leader.Node }
 

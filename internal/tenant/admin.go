@@ -64,6 +64,11 @@ func (m *Manager) Create(ctx context.Context, c Config) error {
 		return fault.New("tenant create", fault.Conflict, "tenant %s is being created by somebody else", c.ID).ForTenant(c.ID)
 	}
 	defer m.unclaim(c.ID)
+	if m.replicated {
+		if _, err := m.term(); err != nil {
+			return tenantError(err, c.ID)
+		}
+	}
 	if _, err := m.o.Shard.Tenant(c.ID); err == nil {
 		return fault.New("tenant create", fault.AlreadyExists, "tenant %s exists already", c.ID).ForTenant(c.ID)
 	}
@@ -74,12 +79,8 @@ func (m *Manager) Create(ctx context.Context, c Config) error {
 		return err
 	}
 	now := m.o.Clock.Now()
-	env, kek, keys, err := keyring.Create(ctx, m.o.Provider, c.ID, now)
+	env, err := m.firstKeys(ctx, c.ID, now)
 	if err != nil {
-		return err
-	}
-	keys.Zero()
-	if err := m.putFirstKEK(c.ID, kek); err != nil {
 		return err
 	}
 	err = m.o.Shard.CreateTenant(ctx, shard.TenantState{
@@ -87,7 +88,7 @@ func (m *Manager) Create(ctx context.Context, c Config) error {
 		Created: now, Envelope: env.Encode(), Epoch: c.Epoch,
 	})
 	if err != nil && !fault.Is(err, fault.OutcomeUnknown) && !fault.Is(err, fault.Stopped) {
-		err = errors.Join(err, m.o.Ring.Destroy(c.ID, kek.Gen))
+		err = errors.Join(err, m.destroyKEK(ctx, c.ID, env.KEK))
 	}
 	if err == nil {
 		m.noteCreated(ctx, c.ID)
@@ -105,6 +106,29 @@ func (m *Manager) noteCreated(ctx context.Context, id ident.TenantID) {
 	if err := m.note(ctx, id, audit.TenantCreated, nil); err != nil {
 		m.o.Logger.Warn("the making of a tenant is not in the audit trail", "tenant", id.String(), "error", err.Error())
 	}
+}
+
+// firstKeys makes the keys of a tenant that does not exist yet, and stores the
+// wrapped KEK.
+func (m *Manager) firstKeys(ctx context.Context, id ident.TenantID, now time.Time) (env keyring.Envelope, err error) {
+	generation := ident.NewKeyGeneration(1)
+	next := func() (keyring.Wrapped, error) {
+		made, kek, keys, err := keyring.CreateAt(ctx, m.o.Provider, id, generation, now)
+		if err == nil {
+			keys.Zero()
+			env, generation = made, generation.Next()
+		}
+		return kek, err
+	}
+	if m.o.KeySpread != nil {
+		err := m.newKEK(ctx, id, next)
+		return env, err
+	}
+	kek, err := next()
+	if err != nil {
+		return env, err
+	}
+	return env, m.putFirstKEK(id, kek)
 }
 
 // putFirstKEK stores the KEK of a tenant that does not exist yet. One that an

@@ -117,7 +117,7 @@ func (t *Tenant) GatherAudit(e audit.Entry) { t.slot.gather(e) }
 
 // withoutQuota runs fn on the open tenant without admission.
 func (t *Tenant) withoutQuota(ctx context.Context, fn func(rt *Runtime) error) error {
-	rt, err := t.slot.acquire(ctx)
+	rt, err := t.slot.acquireRead(ctx, 0)
 	if err != nil {
 		return tenantError(err, t.slot.id)
 	}

@@ -21,7 +21,7 @@ func (w *writer) commit(g *projection.Group) error {
 	p := g.Payload()
 	if !worthLogging(p) {
 		w.abort(g)
-		return nil
+		return w.confirm()
 	}
 	w.logMu.Lock()
 	defer w.logMu.Unlock()
@@ -40,11 +40,7 @@ func (w *writer) commit(g *projection.Group) error {
 		return err
 	}
 	if _, err := w.rt.m.o.Shard.Append(context.Background(), rec); err != nil {
-		// With the outcome unknown the record may yet be applied: whoever
-		// opens the tenant next follows the log.
-		if !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.TooLarge) {
-			w.rt.broken.Store(true)
-		}
+		err = w.notLogged(err)
 		w.abort(g)
 		return err
 	}
@@ -152,7 +148,10 @@ func (m *Manager) signHead(ctx context.Context, id ident.TenantID, at tenantlog.
 	if err != nil {
 		return err
 	}
-	lease, err := m.o.Keys.Acquire(ctx, id, env, m.o.Ring, m.o.Provider)
+	lease, err := m.headKeys(ctx, id, env)
+	if lease == nil && err == nil {
+		return nil // this replica does not have the keys open
+	}
 	if err != nil {
 		// Without keys there is no signature; the state's own position still
 		// protects the log, and the next opening signs.
@@ -167,6 +166,9 @@ func (m *Manager) signHead(ctx context.Context, id ident.TenantID, at tenantlog.
 func (s *slot) headCovers(at tenantlog.Position) bool {
 	s.headMu.Lock()
 	defer s.headMu.Unlock()
+	if s.headGone.CompareAndSwap(true, false) {
+		s.head = ident.Offset{}
+	}
 	return !s.head.Before(at.Next)
 }
 

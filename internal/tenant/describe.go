@@ -14,7 +14,7 @@ import (
 
 // opened lends the open tenant to a function.
 func (t *Tenant) opened(ctx context.Context, fn func(rt *Runtime) error) error {
-	rt, err := t.slot.acquire(ctx)
+	rt, err := t.slot.acquireCatalog(ctx, t.maxLag)
 	if err != nil {
 		return tenantError(err, t.slot.id)
 	}

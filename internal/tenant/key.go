@@ -71,7 +71,7 @@ func (t *Tenant) RotateKEK(ctx context.Context) error {
 
 // withWriter runs fn while no write of the tenant runs. Readers go on.
 func (t *Tenant) withWriter(ctx context.Context, fn func(rt *Runtime) error) error {
-	rt, err := t.slot.acquire(ctx)
+	rt, err := t.slot.acquireWrite(ctx)
 	if err != nil {
 		return tenantError(err, t.slot.id)
 	}
@@ -117,9 +117,13 @@ func (rt *Runtime) changeKeys(ctx context.Context, newDEK bool, change func(keyr
 		if fault.Is(err, fault.OutcomeUnknown) {
 			rt.broken.Store(true) // the next opening takes the keys that were agreed on
 		}
+		if rt.m.replicated && fault.Is(err, fault.Conflict) {
+			return rt.writer.notLogged(err)
+		}
 		return err
 	}
 	rt.dueAt.Store(0)
+	rt.envelope = changed.Encode()
 	return rt.keys.Update(changed)
 }
 
@@ -127,24 +131,29 @@ func (rt *Runtime) changeKeys(ctx context.Context, newDEK bool, change func(keyr
 // the envelope that needs it is agreed on, and the old one is destroyed only
 // after: a crash at any point leaves the one that the envelope names.
 func (rt *Runtime) rotateKEK(ctx context.Context) error {
+	rt.slot.keyMu.Lock()
+	defer rt.slot.keyMu.Unlock()
 	var old, fresh ident.KeyGeneration
-	err := rt.changeKeys(ctx, false, func(env keyring.Envelope) (keyring.Envelope, error) {
-		changed, kek, err := keyring.RotateKEK(ctx, rt.m.o.Provider, rt.keys, env)
-		if err != nil {
-			return env, err
+	err := rt.changeKeys(ctx, false, func(env keyring.Envelope) (changed keyring.Envelope, err error) {
+		old = env.KEK
+		err = rt.m.newKEK(ctx, rt.id, func() (kek keyring.Wrapped, err error) {
+			changed, kek, err = keyring.RotateKEK(ctx, rt.m.o.Provider, rt.keys, env)
+			return kek, err
+		})
+		if err == nil {
+			fresh = changed.KEK
 		}
-		old, fresh = env.KEK, kek.Gen
-		return changed, rt.m.o.Ring.Put(rt.id, kek.Gen, kek.Blob)
+		return changed, err
 	})
 	if err != nil {
 		if !fresh.IsZero() && !fault.Is(err, fault.OutcomeUnknown) {
 			// Nothing names the new KEK; losing this clean-up to a crash is
 			// mended at the next start.
-			_ = rt.m.o.Ring.Destroy(rt.id, fresh)
+			_ = rt.m.destroyKEK(ctx, rt.id, fresh)
 		}
 		return err
 	}
-	return rt.m.o.Ring.Destroy(rt.id, old)
+	return rt.m.destroyKEK(ctx, rt.id, old)
 }
 
 // rotateWhenDue replaces the DEK by itself, by age or by number of seals. A

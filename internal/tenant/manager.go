@@ -77,6 +77,13 @@ type Manager struct {
 	openMu sync.Mutex // guards open and hand
 	open   []*slot    // open tenants, for the second-chance eviction
 	hand   int
+
+	// Of a shard with several replicas:
+	replicated bool
+	changed    chan struct{} // asks the tending goroutine to look
+	ctx        context.Context
+	stop       context.CancelFunc // by Close: ends the goroutines
+	done       sync.WaitGroup
 }
 
 // NewManager returns the manager of a shard's tenants and makes it the signer
@@ -97,6 +104,13 @@ func NewManager(o Options) *Manager {
 	m := &Manager{o: o, slots: map[ident.TenantID]*slot{}, creating: map[ident.TenantID]struct{}{}}
 	m.reserve = reserve{fs: o.FS, dir: o.Shard.Dir(), min: o.ReserveBytes}
 	o.Shard.SetHeadSigner(m.signHead)
+	m.ctx, m.stop = context.WithCancel(context.Background())
+	if m.replicated = o.Shard.Replicated(); m.replicated {
+		m.changed = make(chan struct{}, 1)
+		o.Shard.SetHooks(shard.Hooks{Lead: m.tellChanged, Reset: m.reset})
+		m.done.Go(m.tend)
+		m.done.Go(m.follow)
+	}
 	return m
 }
 
@@ -232,6 +246,8 @@ func (m *Manager) CloseTenant(id ident.TenantID) (bool, error) {
 // Close closes every tenant: new calls fail with Closed, running ones are
 // waited for until ctx ends. Several tenants close at once.
 func (m *Manager) Close(ctx context.Context) error {
+	m.stop()
+	m.done.Wait()
 	m.mu.Lock()
 	slots := make([]*slot, 0, len(m.slots))
 	for _, s := range m.slots {

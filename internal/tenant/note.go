@@ -163,10 +163,7 @@ func (w *writer) logTogether(batch []*note) error {
 		return err
 	}
 	if _, err := w.rt.m.o.Shard.Append(context.Background(), rec); err != nil {
-		if !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.TooLarge) {
-			w.rt.broken.Store(true)
-		}
-		return err
+		return w.notLogged(err)
 	}
 	w.nextAudit, w.nextCredential = nextAudit, nextCredential
 	w.side = append(w.side, projection.ApplyRecord{Payload: p, Time: w.lastTime, At: at})

@@ -26,11 +26,13 @@ type Runtime struct {
 	id    ident.TenantID
 	lease *keyring.Lease
 	keys  *keyring.Keys
-	seals seal.KeySource // keys, as the log and the projection use them
-	log   *tenantlog.Log
-	unpin func() // ends the use of log
-	store *pagestore.Store
-	db    *projection.DB
+	// envelope is the one that keys know.
+	envelope []byte
+	seals    seal.KeySource // keys, as the log and the projection use them
+	log      *tenantlog.Log
+	unpin    func() // ends the use of log
+	store    *pagestore.Store
+	db       *projection.DB
 
 	writer      writer
 	watch       watch
@@ -40,6 +42,12 @@ type Runtime struct {
 	dueAt       atomic.Uint64 // counts writes between looks at the rotation policy
 	flushing    atomic.Bool
 	flushes     sync.WaitGroup
+
+	// term is that of the lead in which the tenant is open, or following.
+	term atomic.Uint64
+	// followMu is held while a tenant that follows its log is brought up.
+	followMu sync.Mutex
+	txs      transactions
 
 	// broken says that the projection is in doubt: nobody may use it further,
 	// and the next opening rebuilds it or catches up.
@@ -53,20 +61,25 @@ const projectionFile = "projection.db"
 
 // openRuntime opens keys, log and projection, and brings the projection up to
 // the log's end.
-func (m *Manager) openRuntime(ctx context.Context, s *slot) (*Runtime, error) {
+func (m *Manager) openRuntime(ctx context.Context, s *slot, term uint64) (*Runtime, error) {
 	st, err := m.o.Shard.Tenant(s.id)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.openable(&st, term); err != nil {
 		return nil, err
 	}
 	env, err := keyring.DecodeEnvelope(st.Envelope)
 	if err != nil {
 		return nil, err
 	}
-	lease, err := m.o.Keys.Acquire(ctx, s.id, env, m.o.Ring, m.o.Provider)
+	lease, err := m.acquireKeys(ctx, s.id, env)
 	if err != nil {
 		return nil, err
 	}
-	rt := &Runtime{m: m, slot: s, id: s.id, lease: lease, keys: lease.Keys()}
+	rt := &Runtime{m: m, slot: s, id: s.id, lease: lease, keys: lease.Keys(), envelope: st.Envelope}
+	rt.term.Store(term)
+	s.admission.SetLimits(st.Limits)
 	rt.maxLog.Store(st.Limits.MaxLogBytes)
 	rt.seals = rt.keys
 	if m.o.KeySource != nil {
@@ -86,9 +99,14 @@ func (m *Manager) openRuntime(ctx context.Context, s *slot) (*Runtime, error) {
 		lease.Release()
 		return nil, err
 	}
-	rt.writer.nextAudit = rt.db.InternalStream(projection.AuditStream).Next.Uint64()
-	rt.writer.nextCredential = rt.db.InternalStream(projection.CredentialStream).Next.Uint64()
+	rt.writer.begin()
 	return rt, nil
+}
+
+// begin takes up where the projection stands.
+func (w *writer) begin() {
+	w.nextAudit = w.rt.db.InternalStream(projection.AuditStream).Next.Uint64()
+	w.nextCredential = w.rt.db.InternalStream(projection.CredentialStream).Next.Uint64()
 }
 
 // openProjection opens the projection and replays what it lacks. A projection
@@ -175,7 +193,7 @@ func (rt *Runtime) catchUp(ctx context.Context) error {
 			return fault.New("open", fault.Corruption, "the projection of tenant %s stands where its log has no record", rt.id)
 		}
 		if err != nil {
-			return &logDamage{err}
+			return &logDamage{rt.m.o.Shard.ReportDamage(rt.id, err)}
 		}
 		if len(raws) == 0 {
 			return fault.New("open", fault.Internal, "the log of tenant %s ended early", rt.id)
@@ -205,7 +223,7 @@ func (rt *Runtime) catchUp(ctx context.Context) error {
 func (rt *Runtime) wholeUpTo(end tenantlog.Cursor) bool {
 	at := tenantlog.Cursor{Offset: end.Segment, Segment: end.Segment, Byte: record.SegmentHeaderBytes}
 	for {
-		raws, next, err := rt.log.Read(at, replayBatch)
+		raws, next, err := rt.readLog(at, replayBatch)
 		if err != nil {
 			return false
 		}
@@ -214,6 +232,16 @@ func (rt *Runtime) wholeUpTo(end tenantlog.Cursor) bool {
 		}
 		at = next
 	}
+}
+
+// readLog reads records, and has damage of the files mended where another
+// replica can.
+func (rt *Runtime) readLog(from tenantlog.Cursor, maxBytes int) ([]tenantlog.Raw, tenantlog.Cursor, error) {
+	raws, next, err := rt.log.Read(from, maxBytes)
+	if err != nil {
+		err = rt.m.o.Shard.ReportDamage(rt.id, err)
+	}
+	return raws, next, err
 }
 
 func (rt *Runtime) checkLink(raw tenantlog.Raw, want record.Hash) error {
@@ -321,10 +349,11 @@ func (rt *Runtime) close() error {
 	return err
 }
 
-// writeHead signs the log's end when it moved since the last head.
+// writeHead signs the log's end when it moved since the last head. A log that
+// is not the shard's any more, or that is being mended, gets none.
 func (rt *Runtime) writeHead() error {
 	at := rt.log.Position()
-	if at.Next == rt.writer.openedAt {
+	if at.Next == rt.writer.openedAt || rt.m.replicated && !rt.m.headable(rt.id) {
 		return nil
 	}
 	if err := rt.log.Sync(); err != nil {
@@ -338,7 +367,7 @@ func (rt *Runtime) usable() bool {
 	if rt.locked() {
 		rt.broken.Store(true)
 	}
-	return !rt.broken.Load()
+	return !rt.broken.Load() && (!rt.m.replicated || rt.leads())
 }
 
 // locked says whether the tenant's keys were taken away: subkeys that were

@@ -26,6 +26,10 @@ type slot struct {
 	mu sync.Mutex // serialises opening and closing
 
 	gathering gathering
+	keyMu     sync.Mutex // held while the KEK changes
+
+	// headGone says that the HEAD file went with a damaged log.
+	headGone atomic.Bool
 
 	headMu sync.Mutex   // guards head, and the order of writes of the HEAD file
 	head   ident.Offset // how many records the last head that we wrote covers
@@ -53,7 +57,16 @@ func (s *slot) acquire(ctx context.Context) (*Runtime, error) {
 func (s *slot) release() { s.refs.Add(-1) }
 
 func (s *slot) acquireSlow(ctx context.Context) (*Runtime, error) {
-	if err := s.discardBroken(ctx); err != nil {
+	term, err := s.m.term()
+	if err != nil {
+		return nil, err
+	}
+	return s.acquireIn(ctx, term)
+}
+
+// acquireIn returns the tenant open in a term, or following its log.
+func (s *slot) acquireIn(ctx context.Context, term uint64) (*Runtime, error) {
+	if err := s.settle(ctx, term); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -65,7 +78,7 @@ func (s *slot) acquireSlow(ctx context.Context) (*Runtime, error) {
 			return nil, errClosed()
 		}
 		var err error
-		if rt, err = s.m.openRuntime(ctx, s); err != nil {
+		if rt, err = s.m.openRuntime(ctx, s, term); err != nil {
 			s.mu.Unlock()
 			return nil, err
 		}
@@ -90,18 +103,22 @@ func (m *Manager) isClosed() bool {
 // projection to let go of it.
 const brokenWait = 10 * time.Second
 
-// discardBroken closes a tenant whose projection is in doubt, once its users
-// are gone, so that the next step opens and rebuilds it.
-func (s *slot) discardBroken(ctx context.Context) error {
+// settle makes sure that what is open, if anything, may be used in a term. A
+// projection that is in doubt is closed, so that the next step opens and
+// rebuilds it; one that was open in another term starts anew from the log.
+// Both wait until its users are gone.
+func (s *slot) settle(ctx context.Context, term uint64) error {
 	deadline := time.Now().Add(brokenWait)
 	for {
 		rt := s.rt.Load()
-		if rt == nil || !rt.broken.Load() {
+		if rt == nil || !rt.broken.Load() && rt.inTerm(term) {
 			return nil
 		}
-		if closed, _ := s.tryClose(); closed {
-			s.m.forget(s)
-			return nil
+		if done, err := s.trySettle(ctx, term); done || err != nil {
+			return err
+		}
+		if !rt.inTerm(term) {
+			rt.interrupt()
 		}
 		select {
 		case <-ctx.Done():
@@ -112,6 +129,32 @@ func (s *slot) discardBroken(ctx context.Context) error {
 			return fault.New("open", fault.Unavailable, "tenant %s is being recovered and others still use it: try again", s.id).ForTenant(s.id)
 		}
 	}
+}
+
+// trySettle settles when nobody uses the tenant, and reports whether it did.
+func (s *slot) trySettle(ctx context.Context, term uint64) (bool, error) {
+	if !s.mu.TryLock() {
+		return false, nil
+	}
+	defer s.mu.Unlock()
+	if !s.refs.CompareAndSwap(0, closing) {
+		return false, nil
+	}
+	defer s.refs.Add(-closing)
+	rt := s.rt.Load()
+	if rt == nil || !rt.broken.Load() && rt.inTerm(term) {
+		return true, nil
+	}
+	if !rt.broken.Load() && !rt.locked() {
+		err := rt.restart(ctx, term)
+		if err == nil {
+			return true, nil
+		}
+		s.m.o.Logger.Warn("an open tenant does not follow its log; it is opened anew", "tenant", s.id.String(), "error", err.Error())
+	}
+	s.rt.Store(nil)
+	s.m.forget(s)
+	return true, rt.close()
 }
 
 // tryClose closes the tenant when nobody uses it and reports whether it is

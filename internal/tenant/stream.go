@@ -153,7 +153,7 @@ func (rt *Runtime) scan(ctx context.Context, at projection.IndexEntry, info proj
 		if ctx.Err() != nil {
 			return next, fault.OfContext("stream read", ctx).ForTenant(rt.id)
 		}
-		raws, after, err := rt.log.Read(cursor, readBatch)
+		raws, after, err := rt.readLog(cursor, readBatch)
 		if err != nil || len(raws) == 0 {
 			return next, err
 		}

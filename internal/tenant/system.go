@@ -86,7 +86,7 @@ func (c *eventCursor) read() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	raws, next, err := c.rt.log.Read(c.cursor, systemBatch)
+	raws, next, err := c.rt.readLog(c.cursor, systemBatch)
 	if err != nil {
 		return err
 	}

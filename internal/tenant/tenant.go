@@ -39,8 +39,14 @@ func (m *Manager) Tenant(id ident.TenantID) (*Tenant, error) {
 // ID returns the tenant's id.
 func (t *Tenant) ID() ident.TenantID { return t.slot.id }
 
-// enter admits one operation and opens the tenant; leave must follow.
+// enter admits one operation that reads, and opens the tenant; leave must
+// follow.
 func (t *Tenant) enter(ctx context.Context) (*Runtime, error) {
+	return t.admit(ctx, func(ctx context.Context) (*Runtime, error) { return t.slot.acquireRead(ctx, t.maxLag) })
+}
+
+// admit admits one operation and opens the tenant; leave must follow.
+func (t *Tenant) admit(ctx context.Context, acquire func(context.Context) (*Runtime, error)) (*Runtime, error) {
 	var now time.Time // only a rate asks for it, and asking costs
 	if t.slot.admission.Limits().MaxOpsPerSec > 0 {
 		now = t.m.o.Clock.Now()
@@ -48,7 +54,7 @@ func (t *Tenant) enter(ctx context.Context) (*Runtime, error) {
 	if err := t.slot.admission.Enter(now); err != nil {
 		return nil, tenantError(err, t.slot.id)
 	}
-	rt, err := t.slot.acquire(ctx)
+	rt, err := acquire(ctx)
 	if err != nil {
 		t.slot.admission.Leave()
 		return nil, tenantError(err, t.slot.id)
@@ -108,7 +114,7 @@ func (t *Tenant) enterWrite(ctx context.Context, rq Request) (*Runtime, error) {
 	if err := rq.check(); err != nil {
 		return nil, tenantError(err, t.slot.id)
 	}
-	return t.enter(ctx)
+	return t.admit(ctx, t.slot.acquireWrite)
 }
 
 // ExecBatch runs one statement with many sets of arguments as one
@@ -255,7 +261,7 @@ func (r *Rows) Close() {
 
 // ReadOnly says whether a single statement only reads.
 func (t *Tenant) ReadOnly(ctx context.Context, sql string) (bool, error) {
-	rt, err := t.slot.acquire(ctx)
+	rt, err := t.slot.acquireCatalog(ctx, t.maxLag)
 	if err != nil {
 		return false, tenantError(err, t.slot.id)
 	}
@@ -289,7 +295,7 @@ func (t *Tenant) TableHash(ctx context.Context) ([32]byte, error) {
 	if err := t.require(projection.RightRows); err != nil {
 		return [32]byte{}, err
 	}
-	rt, err := t.slot.acquire(ctx)
+	rt, err := t.slot.acquireRead(ctx, t.maxLag)
 	if err != nil {
 		return [32]byte{}, tenantError(err, t.slot.id)
 	}

@@ -43,11 +43,13 @@ func (t *Tenant) Begin(ctx context.Context) (*Tx, error) {
 	if err := t.require(projection.RightCatalog); err != nil {
 		return nil, err
 	}
-	rt, err := t.enter(ctx)
+	rt, err := t.admit(ctx, func(ctx context.Context) (*Runtime, error) { return t.slot.acquireCatalog(ctx, t.maxLag) })
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{t: t, rt: rt, options: TxOptions{Now: t.m.o.Clock.Now()}}, nil
+	x := &Tx{t: t, rt: rt, options: TxOptions{Now: t.m.o.Clock.Now()}}
+	rt.txs.add(x)
+	return x, nil
 }
 
 func errTxDone() error {
@@ -153,6 +155,11 @@ func (x *Tx) read(ctx context.Context, sql string, args []any, fn func(*projecti
 
 // snapshot pins what is committed now and notes how far that is.
 func (x *Tx) snapshot(ctx context.Context) error {
+	if x.t.maxLag == 0 {
+		if err := x.rt.confirm(ctx); err != nil {
+			return x.broke(err)
+		}
+	}
 	r, err := x.rt.db.Read(ctx)
 	if err != nil {
 		return err
@@ -183,6 +190,9 @@ func (x *Tx) hold(ctx context.Context) error {
 	}
 	if x.options.ReadOnly {
 		return x.errReadOnly()
+	}
+	if err := x.t.slot.awaitServing(ctx); err != nil {
+		return err
 	}
 	if err := x.t.require(projection.RightWrite); err != nil {
 		return err // whoever may not write must not hold the writer
@@ -303,6 +313,7 @@ func (x *Tx) Rollback() error {
 // tenant. The caller holds mu.
 func (x *Tx) finish(why error) {
 	x.ended = why
+	x.rt.txs.remove(x)
 	if x.timer != nil {
 		x.timer.Stop()
 	}

@@ -37,6 +37,16 @@ func (w *watch) notify() {
 	}
 }
 
+// kick wakes all who wait, whether or not anything came.
+func (w *watch) kick() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		close(w.ch)
+		w.ch = make(chan struct{})
+	}
+}
+
 func (w *watch) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -233,6 +233,7 @@ func (w *writer) runGroup(batch []*request) {
 		return
 	}
 	accepted := make([]*request, 0, len(batch))
+	var refused []*request // with several replicas: told once it is sure that this one leads
 	for i, r := range batch {
 		err := w.runOne(g, r)
 		switch {
@@ -241,8 +242,11 @@ func (w *writer) runGroup(batch []*request) {
 			// did not cause it run again, alone.
 			w.abort(g)
 			r.finish(record.Result{}, err)
-			w.runAlone(accepted, batch[i+1:])
+			w.runAlone(refused, accepted, batch[i+1:])
 			return
+		case err != nil && w.rt.m.replicated:
+			r.err = err
+			refused = append(refused, r)
 		case err != nil:
 			r.finish(record.Result{}, err)
 		default:
@@ -250,6 +254,9 @@ func (w *writer) runGroup(batch []*request) {
 		}
 	}
 	err = w.commit(g)
+	for _, r := range refused {
+		r.finish(record.Result{}, w.refusedAs(r.err, err))
+	}
 	if err != nil && len(accepted) > 1 && (fault.Is(err, fault.TooLarge) || fault.Is(err, fault.QuotaExceeded)) {
 		w.runAlone(accepted)
 		return
@@ -271,6 +278,9 @@ func (w *writer) runAlone(batches ...[]*request) {
 func (w *writer) usable() error {
 	if w.rt.broken.Load() {
 		return fault.New("write", fault.Unavailable, "tenant %s is being recovered: try again", w.rt.id).ForTenant(w.rt.id)
+	}
+	if w.rt.m.replicated && !w.rt.leads() {
+		return w.rt.m.errMisrouted("write", w.rt.id)
 	}
 	if err := w.rt.m.o.Shard.Err(); err != nil {
 		return err
