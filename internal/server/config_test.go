@@ -155,6 +155,14 @@ func TestErrorsOfTheConfigurationNameTheKeyTheLineAndTheFix(t *testing.T) {
 		{plain + "[limits]\nstatement_timeout = \"1s\"\n[pg]\nstatement_timeout = \"2s\"\n", nil, []string{"line 7"}},
 		{"[pg]\nallow_plaintext = true\nstatement_timeout = \"2s\"\n[rpc]\nallow_plaintext = true\n[limits]\nstatement_timeout = \"1s\"\n", nil, []string{"pg.statement_timeout", "limits.statement_timeout"}},
 		{"[pg]\nallow_plaintext = true\nmax_message_size = \"64KiB\"\n[rpc]\nallow_plaintext = true\n", nil, []string{"limits.max_value_size", "pg.max_message_size"}},
+		{plain + "[cluster]\nlisten = \"node-1:7445\"\n", nil, []string{"cluster.listen", "IP address"}},
+		{plain + "[cluster]\nlisten = \"127.0.0.1:7443\"\n", nil, []string{"cluster.listen", "rpc.addr too"}},
+		{plain + "[cluster]\nadvertise_peer = \"0.0.0.0:7445\"\n", nil, []string{"cluster.advertise_peer", "others reach it by"}},
+		{plain + "[cluster]\nadvertise_pg = \"db.example.com:0\"\n", nil, []string{"cluster.advertise_pg", "1 to 65535"}},
+		{plain + "[cluster]\nadvertise_rpc = \"https://db:7443\"\n", nil, []string{"cluster.advertise_rpc"}},
+		{plain + "[cluster]\nzone = \"rack 1\"\n", nil, []string{"cluster.zone", "1 to 63"}},
+		{plain + "[cluster]\nmove_rate = \"1 furlong\"\n", nil, []string{"cluster.move_rate", "0B to 100GiB"}},
+		{plain, []string{"KIMBERLITE_CLUSTER_DIR=x"}, []string{"KIMBERLITE_CLUSTER_DIR names no key"}},
 		{plain, []string{"KIMBERLITE_PG_ADR=x"}, []string{"KIMBERLITE_PG_ADR names no key"}},
 		{plain, []string{"KIMBERLITE_PG_MAX_CONNECTIONS=0"}, []string{"KIMBERLITE_PG_MAX_CONNECTIONS", "1 to 100000"}},
 		{plain, []string{"KIMBERLITE_PG_IDLE_TIMEOUT=soon"}, []string{"KIMBERLITE_PG_IDLE_TIMEOUT", "pg.idle_timeout", "duration"}},
@@ -178,6 +186,42 @@ func TestErrorsOfTheConfigurationNameTheKeyTheLineAndTheFix(t *testing.T) {
 	}
 	if _, _, err := Load(t.TempDir(), nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a directory: %v", err)
+	}
+}
+
+// TestAClustersNodeNeedsNoCertificateOfItsOwn: it has one of its deployment's.
+func TestAClustersNodeNeedsNoCertificateOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	env := []string{"KIMBERLITE_DATA_DIR=" + dir, "KIMBERLITE_PG_ADDR=0.0.0.0:5433"}
+	if _, _, err := Load("", env); err == nil || !strings.Contains(err.Error(), "pg.tls_cert") {
+		t.Errorf("a node on its own: %v", err)
+	}
+	c, err := LoadMember("", env, func(c *Config) { c.Cluster.Zone = "rack-1" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Cluster.Listen != defaultListen || c.Cluster.Zone != "rack-1" {
+		t.Errorf("%+v", c.Cluster)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "cluster"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cluster/identity.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err = Load("", env); err != nil {
+		t.Fatal(err)
+	}
+	want := filepath.Join(dir, "cluster/node.crt")
+	if cert, _ := c.pgPair(); cert != want {
+		t.Errorf("the certificate for PostgreSQL is %q", cert)
+	}
+	if cert, _ := c.rpcPair(); cert != want {
+		t.Errorf("the certificate for the RPC is %q", cert)
+	}
+	c.PG.TLSCert, c.PG.TLSKey = "own.crt", "own.key"
+	if cert, _ := c.rpcPair(); cert != "own.crt" {
+		t.Errorf("with a certificate of its own it is %q", cert)
 	}
 }
 

@@ -176,13 +176,17 @@ func (s *Server) openPG() error {
 
 func (s *Server) openRPC() error {
 	counters := s.telemetry.Door("rpc")
-	handler, err := rpc.New(rpc.Config{
+	config := rpc.Config{
 		Authority: s.authority, Node: s.node, Logger: s.log, Version: s.o.Version, Observer: counters,
 		Limits: rpc.Limits{
 			MessageBytes: int(s.c.RPC.MaxMessageSize), RequestTimeout: s.c.RPC.RequestTimeout, TransactionIdle: s.c.RPC.TransactionIdleTimeout,
 		},
 		Ready: s.whyNotReady,
-	})
+	}
+	if member := s.node.Cluster(); member != nil {
+		config.Cluster = managed{member}
+	}
+	handler, err := rpc.New(config)
 	if err != nil {
 		return err
 	}
