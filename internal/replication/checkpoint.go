@@ -21,7 +21,8 @@ type KV struct {
 // there; a group of several keeps a part, see needed. index must be applied already and not before the last checkpoint's;
 // of a new group it may be 0, which counts as the index before its first entry.
 // All that the entries up to index did to other files must be durable before
-// the call. kvs is not kept. Errors: Invalid, Closed, Stopped, DiskFull; after
+// the call. kvs is not kept. Errors: Invalid, Unavailable on a replica that
+// waits for its first copy, Closed, Stopped, DiskFull; after
 // the last two the checkpoint is there or it is not, as a whole.
 func (g *Group) SaveCheckpoint(index uint64, kvs []KV) error {
 	const op = "save checkpoint"
@@ -36,6 +37,9 @@ func (g *Group) SaveCheckpoint(index uint64, kvs []KV) error {
 	g.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if g.team != nil && g.Applied() == 0 {
+		return fault.New(op, fault.Unavailable, "shard %s waits for its first copy and has nothing to save yet", g.opts.Shard)
 	}
 	if applied := g.Applied(); index > applied {
 		return fault.New(op, fault.Invalid, "shard %s: index %d is not applied; the last is %d", g.opts.Shard, index, applied)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,14 @@ type testNode struct {
 	store *Store
 	group *Group
 	sm    *follower
+	life  *life
+}
+
+// life is one run of a node, as its power sees it: what a store says or does
+// after the power went is not heard, and was not seen.
+type life struct {
+	node *testNode
+	over atomic.Bool
 }
 
 // history is what the whole net has seen, whoever crashed since.
@@ -60,6 +69,7 @@ type history struct {
 // follower is a state machine that keeps all it was given.
 type follower struct {
 	node *testNode
+	life *life
 
 	mu    sync.Mutex // guards all below
 	index uint64
@@ -143,21 +153,27 @@ func (d *testNode) open(members []Replica) {
 }
 
 func (d *testNode) tryOpen(members []Replica) error {
-	s, err := OpenStore(StoreOptions{FS: d.mem, Dir: "node/log", MemTableBytes: 256 << 10, Transport: d, Tick: d.net.tick})
+	now := &life{node: d}
+	s, err := OpenStore(StoreOptions{FS: d.mem, Dir: "node/log", MemTableBytes: 256 << 10, Transport: now, Tick: d.net.tick})
 	if err != nil {
 		return err
 	}
-	sm := &follower{node: d}
+	sm := &follower{node: d, life: now}
 	sm.index, err = s.LoadCheckpoint(shard1, sm.load)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
 	sm.saved = len(sm.items)
 	d.mu.Lock()
-	d.store, d.sm = s, sm
+	d.store, d.sm, d.life = s, sm, now
 	d.mu.Unlock()
 	g, err := s.OpenGroup(GroupOptions{
-		Shard: shard1, Node: d.id, Replica: d.replica, Members: members, Join: d.join, OnChange: d.net.history.change,
+		Shard: shard1, Node: d.id, Replica: d.replica, Members: members, Join: d.join,
+		OnChange: func(st Status) {
+			if !now.over.Load() {
+				d.net.history.change(st)
+			}
+		},
 	}, sm)
 	if err != nil {
 		return errors.Join(err, s.Close())
@@ -183,6 +199,9 @@ func (d *testNode) crash(rng *rand.Rand) {
 	d.mu.Lock()
 	s := d.store
 	d.store, d.group = nil, nil
+	if d.life != nil {
+		d.life.over.Store(true)
+	}
 	d.mu.Unlock()
 	if s == nil {
 		return
@@ -199,8 +218,11 @@ func (d *testNode) now() (*Group, *follower) {
 }
 
 // Send implements Transport for the node's own store.
-func (d *testNode) Send(to ident.NodeID, m Message) {
-	n := d.net
+func (l *life) Send(to ident.NodeID, m Message) {
+	d, n := l.node, l.node.net
+	if l.over.Load() {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sent++
@@ -308,6 +330,9 @@ func (h *history) propose(g *Group, data string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	index, err := g.Propose(ctx, []byte(data))
+	if life, ok := g.store.transport.(*life); ok && life.over.Load() {
+		return errAway // nobody heard
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -434,7 +459,9 @@ func (m *follower) Apply(entries []Entry) error {
 		}
 		m.index = e.Index
 		m.items = append(m.items, item{e.Index, string(e.Data)})
-		m.node.net.history.saw(e.Index, string(e.Data))
+		if !m.life.over.Load() {
+			m.node.net.history.saw(e.Index, string(e.Data))
+		}
 		e.Result = e.Index
 	}
 	return nil
@@ -473,9 +500,9 @@ var errAway = errors.New("the other node does not answer")
 // Fetch implements Follower: it takes the other's checkpoint as it is.
 func (m *follower) Fetch(ctx context.Context, from ident.NodeID, atLeast uint64) (Checkpoint, error) {
 	n := m.node.net
-	if m.slow != nil {
+	if slow := m.gate(); slow != nil {
 		select {
-		case <-m.slow:
+		case <-slow:
 		case <-ctx.Done():
 			return Checkpoint{}, ctx.Err()
 		}
@@ -507,10 +534,18 @@ func (m *follower) Restored(c Checkpoint) error {
 			return err
 		}
 	}
-	for _, it := range m.items {
-		m.node.net.history.saw(it.index, it.data)
+	if !m.life.over.Load() {
+		for _, it := range m.items {
+			m.node.net.history.saw(it.index, it.data)
+		}
 	}
 	m.index, m.saved = c.Index, len(m.items)
 	m.copys++
 	return nil
+}
+
+func (m *follower) gate() chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.slow
 }
