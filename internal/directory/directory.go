@@ -225,7 +225,7 @@ func (d *Directory) Checkpoint() error {
 	s.dirty = newDirty()
 	d.applyMu.Unlock()
 	if err == nil {
-		err = d.group.Load().SaveCheckpoint(index, kvs)
+		err = d.save(index, kvs)
 	}
 	if err != nil {
 		d.applyMu.Lock()
@@ -233,6 +233,19 @@ func (d *Directory) Checkpoint() error {
 		s.dirty.merge(taken) // of no use, and no harm, when s was replaced meanwhile
 	}
 	return err
+}
+
+// save hands a checkpoint to the group, which notes that it has applied an
+// entry a moment after Apply did it.
+func (d *Directory) save(index uint64, kvs []replication.KV) error {
+	g := d.group.Load()
+	for range 1000 {
+		if g.Applied() >= index {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return g.SaveCheckpoint(index, kvs)
 }
 
 // checkpointLoop makes checkpoints by log size and by time until Close.

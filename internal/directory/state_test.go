@@ -417,7 +417,7 @@ func TestATokenLetsOneNodeJoinOnce(t *testing.T) {
 	t.Parallel()
 	r := small(t)
 	us := testRegions[0]
-	secret, token, err := NewToken(us, r.state.now().Add(1000), zeroes{})
+	secret, token, err := NewToken(us, r.state.now(), r.state.now().Add(1000), zeroes{})
 	if err != nil {
 		t.Fatal(err)
 	}

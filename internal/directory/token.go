@@ -34,14 +34,14 @@ type TokenProof struct {
 }
 
 // NewToken makes a join token: the secret to hand out, and what CreateToken
-// takes.
-func NewToken(region ident.Region, expires time.Time, random io.Reader) (secret string, t Token, err error) {
+// takes, which sets Created by the directory's clock.
+func NewToken(region ident.Region, created, expires time.Time, random io.Reader) (secret string, t Token, err error) {
 	b := make([]byte, tokenIDLen/2+saltBytes+secretBytes)
 	if _, err := io.ReadFull(random, b); err != nil {
 		return "", Token{}, fault.Wrap("token create", fault.Unavailable, err, "no random bytes")
 	}
 	id, salt, key := b[:tokenIDLen/2], b[tokenIDLen/2:][:saltBytes], b[tokenIDLen/2+saltBytes:]
-	t = Token{ID: hex.EncodeToString(id), Region: region, Expires: expires.UTC(), Salt: bytes.Clone(salt)}
+	t = Token{ID: hex.EncodeToString(id), Region: region, Created: created.UTC(), Expires: expires.UTC(), Salt: bytes.Clone(salt)}
 	t.Hash = t.proof(key)
 	return tokenPrefix + t.ID + "." + base64.RawURLEncoding.EncodeToString(key), t, nil
 }
