@@ -31,6 +31,11 @@ func (r *replica) apply(t testing.TB, index uint64, e *envelope) outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r.applyData(t, index, data)
+}
+
+func (r *replica) applyData(t testing.TB, index uint64, data []byte) outcome {
+	t.Helper()
 	entries := []replication.Entry{{Index: index, Data: data}}
 	if err := r.Apply(entries); err != nil {
 		t.Fatalf("entry %d: %v", index, err)
