@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"net"
+	"slices"
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -183,25 +184,24 @@ func checkCA(op string, bundle []byte) *fault.Error {
 	if len(bundle) > maxCABytes {
 		return fault.New(op, fault.TooLarge, "the certificates have %d bytes, and may have %d", len(bundle), maxCABytes)
 	}
+	var canonical []byte // what there is but certificates makes a difference
 	found := 0
 	for rest := bundle; ; found++ {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
-			if len(bytes.TrimSpace(rest)) > 0 {
-				return invalid(op, "the deployment's certificates hold something that is no PEM")
-			}
 			break
 		}
-		if block.Type != "CERTIFICATE" {
-			return invalid(op, "the deployment's certificates hold a block that is no certificate: give the certificates alone, and never a key")
-		}
 		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil || !cert.IsCA {
-			return invalid(op, "certificate %d of the bundle is none of an authority", found+1)
+		if block.Type != "CERTIFICATE" || err != nil || !cert.IsCA {
+			return invalid(op, "block %d of the deployment's certificates is no certificate of an authority: give these alone, and never a key", found+1)
 		}
+		canonical = append(canonical, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
 	}
 	if found == 0 {
 		return invalid(op, "a deployment needs the certificate of its authority")
+	}
+	if !slices.EqualFunc(bytes.Fields(bundle), bytes.Fields(canonical), bytes.Equal) {
+		return invalid(op, "the deployment's certificates hold something else, too: give PEM blocks of certificates alone, and never a key")
 	}
 	return nil
 }

@@ -83,10 +83,12 @@ func (g *Group) makeCopy(req copyRequest) error {
 	}
 	var settled []settled
 	var restored bool
+	g.checkMu.Lock() // a checkpoint of before, half saved, must not come on top of it
 	g.withNode(func() error {
 		settled, restored, err = g.install(c)
 		return err
 	})
+	g.checkMu.Unlock()
 	for _, s := range settled {
 		s.p.finish(s.result, s.err)
 	}
