@@ -15,10 +15,22 @@
 // the only package that imports the engines. Shards call it, and offline
 // verification.
 //
-// A group has one member, this node, needs no clock and opens no port. What a
-// group of several lacks is the transport (see Group.pump, which is where
-// messages to others leave, and responses in applier.tell), a ticker,
-// snapshots, and changes of membership; the core runs with the same settings
-// and under the same contract as it would then: entries are durable before
-// anything that tells of them is sent, and applied after they are committed.
+// A group of one member, this node, needs no clock and opens no port. A group
+// of several (see team) has a transport, which may lose, delay, repeat and
+// reorder what it carries, and shares a clock with the others of its store. Of
+// it the package guarantees that at most one member leads in a term; that a
+// proposal that was answered is on the disks of a majority; that one that was
+// refused as Misrouted never takes effect; that ReadIndex vouches for what
+// everybody acknowledged before; that members are exchanged without a moment in
+// which two majorities could decide; and that a member whose disk failed says
+// nothing any more.
+//
+// One contract holds for both: an entry is durable on a member before that
+// member says that it has it, and applied after it is committed. A leader sends
+// entries to the others while its own disk writes them, and does not count
+// itself before.
+//
+// A member that is too far behind for the log is not sent the state: its state
+// machine brings its own files up (see Follower), and raft is then started anew
+// from the checkpoint that came with them, as it would be by a restart.
 package replication

@@ -35,8 +35,9 @@ type Follower interface {
 	// Fetch is called on a goroutine of its own when this replica needs a
 	// copy: bring the files up from node to a checkpoint of at least index
 	// atLeast, durably, and return that checkpoint. It may run long, and is
-	// resumed by being called again; ctx ends when the group closes. Nothing
-	// is applied meanwhile.
+	// resumed by being called again; ctx ends when the group closes, and when
+	// another node leads, which is then asked instead. Nothing is applied
+	// meanwhile.
 	Fetch(ctx context.Context, from ident.NodeID, atLeast uint64) (Checkpoint, error)
 	// Restored is called by the goroutine that applies, once the checkpoint is
 	// the store's: reload from its keys; the entries after its index follow.
@@ -60,9 +61,12 @@ func (g *Group) interceptCopy(m *pb.Message) *pb.Message {
 	if m.GetTerm() < st.GetTerm() || index <= st.GetCommit() {
 		return m
 	}
-	if !t.copying && t.copy == nil {
+	if t.copy == nil && (!t.copying || t.source != m.GetFrom()) {
 		t.copy = &copyRequest{node: t.nodeOf(m.GetFrom()), leader: m.GetFrom(), index: index}
 		t.work.Signal()
+		if t.copying { // from one who leads no more: go on with this one
+			t.abandonCopy()
+		}
 	}
 	return &pb.Message{Type: pb.MsgHeartbeat.Enum(), To: m.To, From: m.From, Term: m.Term}
 }
@@ -72,11 +76,13 @@ func (g *Group) interceptCopy(m *pb.Message) *pb.Message {
 // the leader notices that this replica went silent about it and asks again.
 func (g *Group) makeCopy(req copyRequest) error {
 	t := g.team
-	g.setCopying(true)
-	defer g.setCopying(false)
-	c, err := g.fetch(req)
+	ctx, cancel := context.WithCancel(t.ctx)
+	defer cancel()
+	g.setCopying(true, req.leader, cancel)
+	defer g.setCopying(false, 0, nil)
+	c, err := g.fetch(ctx, req)
 	if err != nil {
-		if t.ctx.Err() == nil {
+		if ctx.Err() == nil {
 			g.store.logger.Warn("a replica got no copy and will ask again", "shard", g.opts.Shard.String(), "from", req.node, "error", err)
 		}
 		return nil
@@ -105,15 +111,16 @@ func (g *Group) makeCopy(req copyRequest) error {
 	return nil
 }
 
-func (g *Group) setCopying(on bool) {
+func (g *Group) setCopying(on bool, source uint64, abandon context.CancelFunc) {
 	g.node.Lock()
 	defer g.node.Unlock()
-	g.team.copying = on
+	t := g.team
+	t.copying, t.source, t.abandonCopy = on, source, abandon
 	g.change()
 }
 
 // fetch calls the state machine's Fetch.
-func (g *Group) fetch(req copyRequest) (c Checkpoint, err error) {
+func (g *Group) fetch(ctx context.Context, req copyRequest) (c Checkpoint, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -123,7 +130,7 @@ func (g *Group) fetch(req copyRequest) (c Checkpoint, err error) {
 				err = fmt.Errorf("panic: %v", r)
 			}
 		}()
-		c, err = g.team.follower.Fetch(g.team.ctx, ident.NewNodeID(req.node), req.index)
+		c, err = g.team.follower.Fetch(ctx, ident.NewNodeID(req.node), req.index)
 	}()
 	<-done
 	if err == nil && c.Index < req.index {
