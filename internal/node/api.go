@@ -13,42 +13,43 @@ import (
 // one to them whether the node is on its own or one of a cluster.
 
 // Listed is a tenant as a list of all of them has it.
-type Listed struct {
-	// TenantState is the whole state of a tenant that is on this node. Of
-	// another one only ID, Name and Region are set.
-	shard.TenantState
-	// Shard holds the tenant.
-	Shard ident.ShardID
-}
+type Listed = cluster.Listed
 
 // Where says which node serves a tenant.
-type Where struct {
-	// Here says that it is this one.
-	Here bool
-	// Leader is the node.
-	Leader ident.NodeID
-	// Region is the tenant's.
-	Region ident.Region
-	// Epoch counts the tenant's moves.
-	Epoch uint64
-}
+type Where = cluster.Route
 
 // Tenant returns a handle on a tenant. Misrouted names the node that serves
 // it when that is another one.
-func (n *Node) Tenant(id ident.TenantID) (*tenant.Tenant, error) { return n.tenants.Tenant(id) }
+func (n *Node) Tenant(id ident.TenantID) (*tenant.Tenant, error) {
+	if n.cluster != nil {
+		return n.cluster.Tenant(id)
+	}
+	return n.tenants.Tenant(id)
+}
 
 // TenantNamed returns the id of the tenant called name, or NotFound.
-func (n *Node) TenantNamed(name string) (ident.TenantID, error) { return n.shard.TenantByName(name) }
+func (n *Node) TenantNamed(name string) (ident.TenantID, error) {
+	if n.cluster != nil {
+		return n.cluster.TenantNamed(name)
+	}
+	return n.shard.TenantByName(name)
+}
 
 // State returns a tenant's state and its shard. Misrouted names the node that
 // knows them when that is another one.
 func (n *Node) State(id ident.TenantID) (shard.TenantState, ident.ShardID, error) {
+	if n.cluster != nil {
+		return n.cluster.State(id)
+	}
 	st, err := n.shard.Tenant(id)
 	return st, n.shard.ID(), err
 }
 
 // States lists every tenant there is, by id.
 func (n *Node) States() []Listed {
+	if n.cluster != nil {
+		return n.cluster.States()
+	}
 	states := n.shard.Tenants()
 	all := make([]Listed, len(states))
 	for i := range states {
@@ -58,38 +59,70 @@ func (n *Node) States() []Listed {
 }
 
 // TenantCount returns how many tenants there are.
-func (n *Node) TenantCount() int { return len(n.shard.Tenants()) }
+func (n *Node) TenantCount() int {
+	if n.cluster != nil {
+		return n.cluster.TenantCount()
+	}
+	return len(n.shard.Tenants())
+}
 
 // OpenTenants returns how many tenants are open on this node.
-func (n *Node) OpenTenants() int { return n.tenants.OpenTenants() }
+func (n *Node) OpenTenants() int {
+	if n.cluster != nil {
+		return n.cluster.OpenTenants()
+	}
+	return n.tenants.OpenTenants()
+}
 
 // CreateTenant makes a tenant. AlreadyExists says that its id or name is
 // taken.
 func (n *Node) CreateTenant(ctx context.Context, c tenant.Config) error {
+	if n.cluster != nil {
+		return n.cluster.CreateTenant(ctx, c)
+	}
 	return n.tenants.Create(ctx, c)
 }
 
 // SetTenant changes a tenant's configuration at run time.
 func (n *Node) SetTenant(ctx context.Context, id ident.TenantID, c shard.Change) error {
+	if n.cluster != nil {
+		return n.cluster.SetTenant(ctx, id, c)
+	}
 	return n.tenants.Set(ctx, id, c)
 }
 
 // Usage returns what a tenant uses now.
-func (n *Node) Usage(id ident.TenantID) (tenant.Usage, error) { return n.tenants.Usage(id) }
+func (n *Node) Usage(id ident.TenantID) (tenant.Usage, error) {
+	if n.cluster != nil {
+		return n.cluster.Usage(id)
+	}
+	return n.tenants.Usage(id)
+}
 
 // KeyStatus returns the state of a tenant's keys, without opening them.
-func (n *Node) KeyStatus(id ident.TenantID) (tenant.KeyStatus, error) { return n.tenants.KeyStatus(id) }
+func (n *Node) KeyStatus(id ident.TenantID) (tenant.KeyStatus, error) {
+	if n.cluster != nil {
+		return n.cluster.KeyStatus(id)
+	}
+	return n.tenants.KeyStatus(id)
+}
 
 // Holder returns the shard of this node that holds a tenant, for who reads
 // the tenant's files.
 func (n *Node) Holder(id ident.TenantID) (*shard.Shard, error) {
+	if n.cluster != nil {
+		return n.cluster.Holder(id)
+	}
 	_, err := n.shard.Tenant(id)
 	return n.shard, err
 }
 
 // Where says which node serves a tenant. While its shard has no leader it
 // waits until ctx ends, five seconds at most.
-func (n *Node) Where(_ context.Context, id ident.TenantID) (Where, error) {
+func (n *Node) Where(ctx context.Context, id ident.TenantID) (Where, error) {
+	if n.cluster != nil {
+		return n.cluster.Where(ctx, id)
+	}
 	st, err := n.shard.Tenant(id)
 	if err != nil {
 		return Where{}, err
@@ -98,10 +131,20 @@ func (n *Node) Where(_ context.Context, id ident.TenantID) (Where, error) {
 }
 
 // Err returns why the node takes no writes any more, or nil.
-func (n *Node) Err() error { return n.shard.Err() }
+func (n *Node) Err() error {
+	if n.cluster != nil {
+		return n.cluster.Err()
+	}
+	return n.shard.Err()
+}
 
 // Checkpoint makes everything acknowledged durable in the tenants' own files.
-func (n *Node) Checkpoint(ctx context.Context) error { return n.shard.Checkpoint(ctx) }
+func (n *Node) Checkpoint(ctx context.Context) error {
+	if n.cluster != nil {
+		return n.cluster.Checkpoint(ctx)
+	}
+	return n.shard.Checkpoint(ctx)
+}
 
 // Cluster returns the parts of a node that is one of a cluster, or nil.
-func (n *Node) Cluster() *cluster.Node { return nil }
+func (n *Node) Cluster() *cluster.Node { return n.cluster }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"kimberlite/internal/cluster"
 	"kimberlite/internal/disk"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/kms"
@@ -25,6 +26,9 @@ func (n *Node) openDir(ctx context.Context) error {
 		if n.provider, err = kms.Open(ctx, n.c.MasterKey, n.c.Dir); err != nil {
 			return err
 		}
+	}
+	if err := n.openCluster(); err != nil {
+		return err
 	}
 	if err := n.makeDirs(); err != nil {
 		return err
@@ -70,7 +74,7 @@ func (n *Node) checkDir() (made bool, err error) {
 func onlyBegun(names []string) bool {
 	for _, name := range names {
 		switch name {
-		case lockFile, defaultKeyFile, settingsFile + ".tmp", "keyring", "replication", "shards":
+		case lockFile, defaultKeyFile, settingsFile + ".tmp", "keyring", "replication", "shards", cluster.DirName:
 		default:
 			return false
 		}
@@ -99,7 +103,10 @@ func (n *Node) checkBegun() error {
 // process that was killed may have left them made and not synced.
 func (n *Node) makeDirs() error {
 	tenants := filepath.Join("shards", embeddedShard.String(), "tenants")
-	dirs := []string{".", "keyring", "replication", "shards", filepath.Dir(tenants), tenants}
+	dirs := []string{".", "keyring", "replication", "shards"}
+	if n.cluster == nil {
+		dirs = append(dirs, filepath.Dir(tenants), tenants)
+	}
 	for _, d := range dirs {
 		dir := filepath.Join(n.c.Dir, d)
 		err := disk.MkdirAllDurable(n.c.FS, dir, 0o700)
@@ -109,6 +116,9 @@ func (n *Node) makeDirs() error {
 		if err != nil {
 			return fault.Wrap("open", fault.Unavailable, err, "cannot make the data directory %s", n.c.Dir)
 		}
+	}
+	if n.cluster != nil {
+		return nil // the cluster makes what its shards need
 	}
 	if err := n.c.FS.SyncDir(filepath.Join(n.c.Dir, tenants)); err != nil {
 		return fault.Wrap("open", fault.Unavailable, err, "cannot sync the directory of tenants")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kimberlite/internal/clock"
+	"kimberlite/internal/cluster"
 	"kimberlite/internal/disk"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
@@ -57,6 +58,11 @@ type Config struct {
 	CheckpointInterval time.Duration
 	// KeySource is for benchmarks only; see tenant.Options.
 	KeySource func(seal.KeySource) seal.KeySource
+	// Cluster is about a directory that is a node of a cluster; FS, Dir and
+	// Logger are those above.
+	Cluster cluster.Config
+	// Tick is the time between two ticks of the replication's clock. 0 is 50 ms.
+	Tick time.Duration
 }
 
 // defaultReserve is the free disk that writes leave alone.
@@ -80,6 +86,7 @@ type Node struct {
 	store    *replication.Store
 	shard    *shard.Shard
 	tenants  *tenant.Manager
+	cluster  *cluster.Node // nil when the node is on its own; then shard and tenants are not
 
 	closing  sync.Once
 	closeErr error // of the one closing
@@ -142,9 +149,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 }
 
 func (n *Node) open(ctx context.Context) error {
-	steps := []func(context.Context) error{
-		n.openDir, n.openKeys, n.openStore, n.openShard, n.reconcileKeys,
-	}
+	steps := []func(context.Context) error{n.openDir, n.openKeys, n.openStore, n.openShard, n.reconcileKeys}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -153,13 +158,50 @@ func (n *Node) open(ctx context.Context) error {
 			return fault.OfContext("open", ctx)
 		}
 	}
-	n.tenants = tenant.NewManager(tenant.Options{
-		FS: n.c.FS, Shard: n.shard, Ring: n.ring, Keys: n.keys, Provider: n.provider, Clock: n.c.Clock,
+	if n.cluster != nil {
+		return n.startCluster(ctx)
+	}
+	o := n.tenantOptions()
+	o.Shard = n.shard
+	n.tenants = tenant.NewManager(o)
+	return nil
+}
+
+// tenantOptions are the options of every shard's tenants.
+func (n *Node) tenantOptions() tenant.Options {
+	return tenant.Options{
+		FS: n.c.FS, Ring: n.ring, Keys: n.keys, Provider: n.provider, Clock: n.c.Clock,
 		Limits: n.c.Limits, Rotation: n.c.Rotation, MaxOpen: n.c.MaxOpenTenants, MaxReaders: n.c.MaxReaders,
 		MaxDirtyPages: n.c.MaxDirtyPages, TransactionIdle: n.c.TransactionIdle, KeySource: n.c.KeySource,
 		ReserveBytes: uint64(n.c.ReserveBytes), Logger: n.c.Logger, //nolint:gosec // not negative, see defaults
+	}
+}
+
+// shardOptions are the options of every shard.
+func (n *Node) shardOptions() shard.Options {
+	return shard.Options{
+		FS: n.c.FS, Store: n.store, SegmentBytes: n.c.SegmentBytes,
+		CheckpointBytes: n.c.CheckpointBytes, CheckpointInterval: n.c.CheckpointInterval, Logger: n.c.Logger,
+	}
+}
+
+// openCluster reads who the node is in its cluster, if it is in one.
+func (n *Node) openCluster() error {
+	if _, ok, err := cluster.LoadIdentity(n.c.FS, n.c.Dir); err != nil || !ok {
+		return err
+	}
+	c := n.c.Cluster
+	c.FS, c.Dir, c.Logger = n.c.FS, n.c.Dir, n.c.Logger
+	var err error
+	n.cluster, err = cluster.Open(c)
+	return err
+}
+
+// startCluster has the node take its part in the cluster.
+func (n *Node) startCluster(ctx context.Context) error {
+	return n.cluster.Start(ctx, cluster.Parts{
+		Store: n.store, Ring: n.ring, Shard: n.shardOptions(), Tenant: n.tenantOptions(), MasterKey: n.settings.MasterKeyVersion,
 	})
-	return nil
 }
 
 func (n *Node) openKeys(ctx context.Context) error {
@@ -181,22 +223,27 @@ func (n *Node) openStore(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !made && n.cluster != nil && n.cluster.Hosted() {
+		return fault.Corrupt("open", dir, 0, "the replicated log is missing from a node that has replicas of shards: wipe the node, remove it from the deployment, and join it anew")
+	}
 	if left := len(n.ring.Tenants()); !made && left > 0 {
 		return fault.Corrupt("open", dir, 0, "the replicated log is missing, and the keyring holds keys of %d tenants: restore it, nothing was changed", left)
 	}
-	store, err := replication.OpenStore(replication.StoreOptions{
-		FS: n.c.FS, Dir: dir, Logger: n.c.Logger,
-	})
-	n.store = store
+	o := replication.StoreOptions{FS: n.c.FS, Dir: dir, Logger: n.c.Logger, Tick: n.c.Tick}
+	if n.cluster != nil {
+		o.Transport = n.cluster.Network()
+	}
+	n.store, err = replication.OpenStore(o)
 	return err
 }
 
 func (n *Node) openShard(context.Context) error {
-	sh, err := shard.Open(shard.Options{
-		FS: n.c.FS, Dir: filepath.Join(n.c.Dir, "shards", embeddedShard.String()), ID: embeddedShard,
-		Node: n.settings.node(), Store: n.store, SegmentBytes: n.c.SegmentBytes,
-		CheckpointBytes: n.c.CheckpointBytes, CheckpointInterval: n.c.CheckpointInterval, Logger: n.c.Logger,
-	})
+	if n.cluster != nil {
+		return nil
+	}
+	o := n.shardOptions()
+	o.Dir, o.ID, o.Node = filepath.Join(n.c.Dir, "shards", embeddedShard.String()), embeddedShard, n.settings.node()
+	sh, err := shard.Open(o)
 	n.shard = sh
 	return err
 }
@@ -205,6 +252,9 @@ func (n *Node) openShard(context.Context) error {
 // envelope names are destroyed. What else is wrong with a tenant's KEK is that
 // tenant's own matter, said when it is opened.
 func (n *Node) reconcileKeys(context.Context) error {
+	if n.cluster != nil {
+		return nil // each shard's leader does
+	}
 	named := make(map[ident.TenantID]ident.KeyGeneration)
 	for _, st := range n.shard.Tenants() {
 		env, err := keyring.DecodeEnvelope(st.Envelope)
@@ -269,8 +319,11 @@ func (n *Node) Close(ctx context.Context) error {
 
 func (n *Node) closeParts(ctx context.Context) error {
 	var err error
+	if n.cluster != nil {
+		err = n.cluster.Close(ctx)
+	}
 	if n.tenants != nil {
-		err = n.tenants.Close(ctx)
+		err = errors.Join(err, n.tenants.Close(ctx))
 	}
 	if n.shard != nil {
 		err = errors.Join(err, n.shard.Close())

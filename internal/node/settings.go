@@ -144,6 +144,9 @@ func (n *Node) openProvider(ctx context.Context) error {
 		return err
 	case fresh:
 		s.MasterKeyVersion = version
+		if n.cluster != nil {
+			s.Node = n.cluster.Self().Node.Uint64()
+		}
 		return saveSettings(n.c.FS, n.c.Dir, *s)
 	case version != s.MasterKeyVersion:
 		return fault.New("open", fault.KeyInvalid, "the master key at hand is version %s, but the data directory was made under version %s: give the right key with --master-key", version, s.MasterKeyVersion)
