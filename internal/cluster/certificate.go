@@ -89,7 +89,7 @@ func (n *Node) serveSign(ctx context.Context, from peer.Peer, rq signRequest) (s
 		return signAnswer{}, fault.New("certificate", fault.Denied, "node %s asks for a certificate of node %s, which joined long ago", from.Node, rq.Node)
 	}
 	id := pki.Identity{Deployment: n.identity.Deployment, Node: node.ID, Region: node.Region}
-	chain, err := authority.Sign(rq.Request, id, time.Now(), n.certificateValid)
+	chain, err := authority.Sign(rq.Request, id, time.Now(), n.certificateValid, hosts(node.PeerAddr, node.PGAddr, node.RPCAddr)...)
 	if err != nil {
 		return signAnswer{}, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"net"
+	"slices"
 	"time"
 
 	"kimberlite/internal/disk"
@@ -97,11 +99,23 @@ func Init(_ context.Context, c InitConfig) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	chain, err := authority.Sign(request, id.pki(), time.Now(), pki.NodeValid)
+	chain, err := authority.Sign(request, id.pki(), time.Now(), pki.NodeValid, hosts(c.Addresses.peer(), c.PG, c.RPC)...)
 	if err != nil {
 		return Identity{}, err
 	}
 	return id, f.settle(id, chain, key, authority.CertificatePEM())
+}
+
+// hosts returns the host of each address, once.
+func hosts(addrs ...string) []string {
+	var all []string
+	for _, a := range addrs {
+		host, _, err := net.SplitHostPort(a)
+		if err == nil && host != "" && !slices.Contains(all, host) {
+			all = append(all, host)
+		}
+	}
+	return all
 }
 
 func (id Identity) pki() pki.Identity {
