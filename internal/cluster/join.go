@@ -249,7 +249,7 @@ func (n *Node) CreateToken(ctx context.Context, region ident.Region, valid time.
 		return "", t, fault.New("token create", fault.Invalid, "a token is valid for at most %d hours", int(maxTokenValid.Hours()))
 	}
 	now := time.Now()
-	inner, t, err := directory.NewToken(region, now.Add(valid), rand.Reader)
+	inner, t, err := directory.NewToken(region, now, now.Add(valid), rand.Reader)
 	if err != nil {
 		return "", t, err
 	}
