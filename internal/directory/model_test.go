@@ -49,7 +49,8 @@ func (m *model) apply(index uint64, e *envelope) outcome {
 	if o, ok := m.answers[e.id]; ok {
 		return o
 	}
-	m.clock = max(m.clock, e.time)
+	m.clock = e.time
+	m.tokens = slices.DeleteFunc(m.tokens, func(t Token) bool { return m.clock >= t.Expires.UnixNano() })
 	o := m.run(index, e.command)
 	if o.Err == nil {
 		o.Result.Index = index
@@ -155,7 +156,7 @@ func (m *model) addNode(c AddNode) outcome {
 		return refuse(fault.Unauthenticated)
 	case !t.Used.IsZero() && len(c.Request) > 0 && bytes.Equal(c.Request, t.Request):
 		return outcome{Result: Result{Node: t.Used}}
-	case !t.Used.IsZero(), m.clock >= t.Expires.UnixNano():
+	case !t.Used.IsZero():
 		return refuse(fault.Unauthenticated)
 	case t.Region != c.Region:
 		return refuse(fault.Denied)
@@ -272,7 +273,6 @@ func (m *model) admin(c Command) outcome {
 		if find(m.tokens, func(t *Token) bool { return t.ID == c.Token.ID }) != nil {
 			return refuse(fault.AlreadyExists)
 		}
-		m.tokens = slices.DeleteFunc(m.tokens, func(t Token) bool { return m.clock >= t.Expires.UnixNano() })
 		t := c.Token
 		t.Created = time.Unix(0, m.clock).UTC()
 		m.tokens = append(m.tokens, t)

@@ -22,7 +22,7 @@ const (
 )
 
 // Propose has a command take effect, from whatever node, and returns once this
-// node's copy shows it. It follows changes of leader and tries again until ctx
+// node's copy shows it, or 3 s later: a copy may lag. It follows changes of leader and tries again until ctx
 // ends, or for 15 s when ctx has no deadline. Errors: what the command is
 // refused with; Unavailable, Timeout and Canceled, when it did not take effect;
 // OutcomeUnknown.
@@ -54,6 +54,8 @@ func (d *Directory) Propose(ctx context.Context, c Command) (Result, error) {
 		return Result{}, o.Err
 	}
 	// It took effect: that this copy does not show it yet is no failure.
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
 	_ = d.WaitApplied(ctx, o.Result.Index)
 	return o.Result, nil
 }

@@ -151,7 +151,7 @@ func (s *state) load(key, value []byte) error {
 		return damaged("it has an empty key")
 	}
 	rest, prefix := tail(key)
-	ok := false
+	var ok bool
 	var err error
 	switch prefix {
 	case prefixTenant:

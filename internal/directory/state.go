@@ -24,8 +24,9 @@ type state struct {
 	ca         document
 	operators  document
 	settings   map[string]string
-	// clock is the latest time that a command brought, in Unix nanoseconds: it
-	// never goes back, so that what has expired stays so.
+	// clock is the time that the last command brought, in Unix nanoseconds. It
+	// can go back, with the clock of whoever leads: a node whose clock was wrong
+	// must not leave its time behind for good.
 	clock int64
 	// nextNode, nextShard and nextReplica are the last ids that were allotted.
 	nextNode, nextShard, nextReplica uint64
@@ -86,8 +87,9 @@ func (s *state) apply(index uint64, e *envelope) outcome {
 	if o, ok := s.past.find(e.id); ok {
 		return o
 	}
-	s.clock = max(s.clock, e.time)
+	s.clock = e.time
 	s.touch(keyMeta)
+	s.expire()
 	var o outcome
 	if r, err := s.run(index, e.command); err != nil {
 		o.Err = err
@@ -108,6 +110,16 @@ func (s *state) run(index uint64, c Command) (Result, *fault.Error) {
 }
 
 func (s *state) touch(key string) { s.dirty.keys[key] = struct{}{} }
+
+// expire drops the tokens that have ended: so a time that goes back revives
+// none.
+func (s *state) expire() {
+	for id, t := range s.tokens {
+		if !s.now().Before(t.Expires) {
+			s.dropToken(id)
+		}
+	}
+}
 
 func (s *state) now() time.Time { return time.Unix(0, s.clock).UTC() }
 
