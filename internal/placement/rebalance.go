@@ -117,7 +117,20 @@ type area struct {
 	region ident.Region
 	shards []*holder // by id
 	mean   [quantities]float64
+	// given up are the misfits that no move helped: none will later, since the
+	// others only come nearer to the mean.
+	givenUp map[trouble]bool
+	// scarce says that a move was left out for the limit of bytes.
+	scarce bool
 }
+
+type trouble struct {
+	shard ident.ShardID
+	of    quantity
+}
+
+// maxPartners bounds how many shards are tried to mend another with.
+const maxPartners = 16
 
 // regionsOf sorts shards and tenants into their regions. A tenant's bytes and
 // load count where it is listed; a shard's own figures are its tenants' and
@@ -132,7 +145,7 @@ func regionsOf(shards []Shard, tenants []Tenant) []*area {
 		byShard[s.ID] = h
 		a := byRegion[s.Region]
 		if a == nil {
-			a = &area{region: s.Region}
+			a = &area{region: s.Region, givenUp: map[trouble]bool{}}
 			byRegion[s.Region] = a
 		}
 		a.shards = append(a.shards, h)
@@ -205,12 +218,12 @@ func (a *area) even(plan *Plan, limits Limits) string {
 		if len(plan.Moves) >= limits.Moves {
 			return fmt.Sprintf("the limit of %d moves is reached", limits.Moves)
 		}
-		p, i, ok := a.find(wrong, limits.Bytes-plan.Bytes)
+		p, i, ok := a.find(wrong, limits.Bytes-plan.Bytes, limits.Tolerance)
 		if !ok {
-			if _, _, ok = a.find(wrong, math.MaxUint64); ok {
+			if a.scarce {
 				return fmt.Sprintf("the limit of %d bytes is reached", limits.Bytes)
 			}
-			return "no tenant that can move would make it more even"
+			return "no move that is left would make it so much more even that it is worth the copy"
 		}
 		a.move(plan, p, i)
 	}
@@ -268,18 +281,26 @@ func (a *area) partners(m misfit) []pair {
 		if p.from != p.to && !p.to.out {
 			pairs = append(pairs, p)
 		}
+		if len(pairs) == maxPartners {
+			break
+		}
 	}
 	return pairs
 }
 
 // find returns the first move that helps: the pair and the tenant's index.
-func (a *area) find(wrong []misfit, room uint64) (pair, int, bool) {
+func (a *area) find(wrong []misfit, room uint64, tolerance float64) (pair, int, bool) {
 	for _, m := range wrong {
+		key := trouble{m.shard.id, m.of}
+		if a.givenUp[key] {
+			continue
+		}
 		for _, p := range a.partners(m) {
-			if i := a.pick(p, room); i >= 0 {
+			if i := a.pick(p, room, tolerance); i >= 0 {
 				return p, i, true
 			}
 		}
+		a.givenUp[key] = true
 	}
 	return pair{}, 0, false
 }
@@ -303,22 +324,29 @@ const leastGain = 1e-12
 // pick returns the index of the tenant whose move from one shard to the other
 // is worth most, or -1. A move is worth what it takes off the sum of squared
 // deviations of both quantities. For load that is divided by what it copies;
-// for bytes nothing else copies less.
-func (a *area) pick(p pair, room uint64) int {
+// for bytes nothing else copies less. A move that copies much for little is
+// left: two shards that differ by less than half the tolerance after it by
+// bytes, or as much by load for the same bytes.
+func (a *area) pick(p pair, room uint64, tolerance float64) int {
 	best, worth := -1, 0.0
 	typical := 1.0 // so that a tenant of no bytes is not worth infinitely much
 	for _, t := range p.from.tenants {
 		typical += float64(t.Bytes) / float64(len(p.from.tenants))
 	}
 	for i, t := range p.from.tenants {
-		if t.Bytes > room {
+		gain := a.gain(p, t)
+		least := leastGain
+		if a.mean[bytes] > 0 {
+			least += tolerance * float64(t.Bytes) / a.mean[bytes]
+		}
+		if p.from.out {
+			gain, least = 1, 0 // it leaves in any case
+		}
+		if gain < least {
 			continue
 		}
-		gain := a.gain(p, t)
-		if p.from.out {
-			gain = 1 // it leaves in any case
-		}
-		if gain < leastGain {
+		if t.Bytes > room {
+			a.scarce = true
 			continue
 		}
 		if p.of == load {

@@ -1,8 +1,6 @@
 package placement
 
 import (
-	"slices"
-
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 )
@@ -15,39 +13,41 @@ import (
 // Reports of bytes and load lag behind a burst of new tenants. Their number
 // does not when it comes from the directory, which is why it counts.
 func PickShard(shards []Shard, region ident.Region) (ident.ShardID, error) {
-	var open []Shard
-	known := 0
-	for _, s := range shards {
-		if s.Region != region {
+	var whole fullness
+	known, open := 0, 0
+	for i := range shards {
+		if s := &shards[i]; s.Region == region {
+			known++
+			if !s.Out {
+				open++
+				whole.add(s)
+			}
+		}
+	}
+	if open == 0 {
+		return ident.ShardID{}, noShard(region, known)
+	}
+	var best *Shard
+	least := 0.0
+	for i := range shards {
+		s := &shards[i]
+		if s.Region != region || s.Out {
 			continue
 		}
-		known++
-		if !s.Out {
-			open = append(open, s)
+		if share := whole.share(s); best == nil || share < least || share == least && compareShards(s.ID, best.ID) < 0 {
+			best, least = s, share
 		}
 	}
-	if len(open) == 0 {
-		if known > 0 {
-			return ident.ShardID{}, fault.New("place tenant", fault.Unavailable,
-				"none of the %d shards in region %q takes tenants now: they are being emptied or have no majority; look at `kimberlite shard list`", known, region)
-		}
-		return ident.ShardID{}, fault.New("place tenant", fault.NotFound,
-			"there is no shard in region %q: make one with `kimberlite shard create --region %s`", region, region)
-	}
-	var whole fullness
-	for _, s := range open {
-		whole.add(s)
-	}
-	best := slices.MinFunc(open, func(a, b Shard) int {
-		switch x, y := whole.share(a), whole.share(b); {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return compareShards(a.ID, b.ID)
-	})
 	return best.ID, nil
+}
+
+func noShard(region ident.Region, known int) error {
+	if known > 0 {
+		return fault.New("place tenant", fault.Unavailable,
+			"none of the %d shards in region %q takes tenants now: they are being emptied or have no majority; look at `kimberlite shard list`", known, region)
+	}
+	return fault.New("place tenant", fault.NotFound,
+		"there is no shard in region %q: make one with `kimberlite shard create --region %s`", region, region)
 }
 
 // fullness is what all shards of a region hold together. The sums of bytes and
@@ -57,14 +57,14 @@ type fullness struct {
 	load           float64 // the greatest, since a sum of floats depends on their order
 }
 
-func (f *fullness) add(s Shard) {
+func (f *fullness) add(s *Shard) {
 	f.bytes += s.Bytes
 	f.tenants += uint64(max(s.Tenants, 0))
 	f.load = max(f.load, s.Load)
 }
 
 // share is a shard's part of the whole, added up over what is counted.
-func (f *fullness) share(s Shard) float64 {
+func (f *fullness) share(s *Shard) float64 {
 	sum := 0.0
 	if f.bytes > 0 {
 		sum += float64(s.Bytes) / float64(f.bytes)
