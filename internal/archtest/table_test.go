@@ -12,7 +12,7 @@ type tier struct {
 // listed and not there yet is fine.
 var tiers = []tier{
 	{"tests", []string{"internal/archtest", "internal/torture", "internal/wireattack", "internal/clienttest", "internal/oracle", "internal/servertest", "internal/attacktext", "internal/testbed"}},
-	{"program", []string{"cmd/kimberlite", "internal/demo", "internal/bench"}},
+	{"program", []string{"sim", "cmd/kimberlite", "internal/demo", "internal/bench"}},
 	{"server", []string{"internal/server"}},
 	{"doors", []string{"internal/pgwire", "internal/rpc", "internal/telemetry", "driver", "client", ""}},
 	{"access", []string{"internal/access"}},
@@ -91,10 +91,10 @@ var stateless = []string{
 var pure = []string{"internal/record", "internal/quota", "internal/quantity", "internal/credential", "internal/audit", "internal/placement"}
 
 // seeded are those that want the same numbers again from the same seed.
-var seeded = []string{"internal/bench", "internal/demo", "internal/disk"}
+var seeded = []string{"sim", "internal/bench", "internal/demo", "internal/disk"}
 
 // doors are the packages that own standard output.
-var doors = []string{"cmd/kimberlite"}
+var doors = []string{"sim", "cmd/kimberlite"}
 
 var bans = []ban{
 	{"time", []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}, stateless, nil,
