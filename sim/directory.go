@@ -77,7 +77,7 @@ func (r *registry) addNodes(nodes []placement.Node, random *rand.ChaCha8) error 
 }
 
 func (r *registry) join(n placement.Node, addresses directory.NodeAddresses, random *rand.ChaCha8) error {
-	secret, token, err := directory.NewToken(n.Region, r.at.Add(time.Hour), random)
+	secret, token, err := directory.NewToken(n.Region, r.at, r.at.Add(time.Hour), random)
 	if err != nil {
 		return err
 	}
