@@ -20,10 +20,14 @@ type Exchange struct {
 
 // SCRAM begins a login of a user such as app@1 or app@hospital-a. binding is
 // the data of tls-server-end-point on a connection under TLS, nil on others.
-// It fails only when ctx ends, which bounds the whole exchange.
+// It fails when ctx ends, which bounds the whole exchange, and with Misrouted
+// or Unavailable when the tenant's credentials cannot be asked here now.
 func (a *Authority) SCRAM(ctx context.Context, user string, remote netip.Addr, binding []byte) (*Exchange, error) {
 	at := a.attempt(remote, "scram")
 	at.findUser(ctx, user)
+	if at.elsewhere != nil {
+		return nil, at.elsewhere
+	}
 	at.judge()
 	x := &Exchange{ctx: ctx, at: at, binding: binding}
 	if at.record != nil {

@@ -30,6 +30,9 @@ type attempt struct {
 	record *credential.Record
 	// doomed says why the attempt fails whatever is proven, or is "".
 	doomed string
+	// elsewhere is why the tenant's credentials cannot be asked here and now:
+	// another node serves it, or its shard has no leader. It is no refusal.
+	elsewhere error
 }
 
 func (a *Authority) attempt(remote netip.Addr, method string) *attempt {
@@ -78,6 +81,14 @@ func (at *attempt) floor(ctx context.Context) error {
 		return fault.OfContext("login", ctx)
 	}
 	return nil
+}
+
+// away keeps err if it says that the tenant is not served here now.
+func (at *attempt) away(err error) bool {
+	if fault.Is(err, fault.Misrouted) || fault.Is(err, fault.Unavailable) {
+		at.elsewhere = err
+	}
+	return at.elsewhere != nil
 }
 
 // refuse counts a failure, notes it, and returns what the client is told.
@@ -184,12 +195,16 @@ func (at *attempt) note(ctx context.Context, s *Session, once bool) error {
 
 // Token logs in by a bearer token. The session is for one request or many:
 // that a token was used is in the audit trail once in ten minutes for each
-// address. Every refusal is the same Unauthenticated error.
+// address. Every refusal is the same Unauthenticated error; Misrouted and
+// Unavailable say that the tenant's credentials cannot be asked here now.
 func (a *Authority) Token(ctx context.Context, token string, remote netip.Addr) (*Session, error) {
 	at := a.attempt(remote, "token")
 	t, err := credential.ParseToken(token)
 	if err == nil {
 		at.findToken(ctx, t)
+	}
+	if at.elsewhere != nil {
+		return nil, at.elsewhere
 	}
 	at.judge()
 	if at.record == nil {
@@ -221,6 +236,7 @@ func (at *attempt) findToken(ctx context.Context, t credential.Token) {
 	}
 	h, err := at.a.c.Node.Tenant(t.Tenant)
 	if err != nil {
+		at.away(err)
 		return
 	}
 	at.tenant = t.Tenant
@@ -233,32 +249,52 @@ func (at *attempt) findToken(ctx context.Context, t credential.Token) {
 // that is one more refusal.
 func (at *attempt) unreadable(err error) {
 	at.record = nil
+	if at.away(err) {
+		return
+	}
 	at.a.c.Logger.Warn("credentials cannot be read", "tenant", at.tenant.String(), "error", err.Error())
 }
 
 // findUser finds the credential of a user name: principal@tenant, where the
 // tenant is its id or its name.
 func (at *attempt) findUser(ctx context.Context, user string) {
-	cut := strings.LastIndexByte(user, '@')
-	if cut < 0 || len(user) > maxUser {
-		return
-	}
-	name, whose := user[:cut], user[cut+1:]
-	if credential.CheckName(name) != nil || whose == "" {
-		return
-	}
-	id, err := at.a.tenantNamed(whose)
+	name, id, err := at.a.splitUser(user)
 	if err != nil {
 		return
 	}
 	h, err := at.a.c.Node.Tenant(id)
 	if err != nil {
+		at.away(err)
 		return
 	}
 	at.tenant = id
 	if at.record, err = h.CredentialNamed(ctx, name); err != nil {
 		at.unreadable(err)
 	}
+}
+
+// TenantOf returns the tenant of a user name such as app@1 or app@hospital-a,
+// without asking whether it has such a user. The zero id says that the name
+// is nobody's.
+func (a *Authority) TenantOf(user string) ident.TenantID {
+	_, id, err := a.splitUser(user)
+	if err != nil {
+		return ident.TenantID{}
+	}
+	return id
+}
+
+// splitUser returns the parts of principal@tenant.
+func (a *Authority) splitUser(user string) (name string, id ident.TenantID, err error) {
+	cut := strings.LastIndexByte(user, '@')
+	if cut < 0 || len(user) > maxUser || user[cut+1:] == "" {
+		return "", id, refusal()
+	}
+	if err := credential.CheckName(user[:cut]); err != nil {
+		return "", id, err
+	}
+	id, err = a.tenantNamed(user[cut+1:])
+	return user[:cut], id, err
 }
 
 // maxUser is longer than any user name that names somebody.

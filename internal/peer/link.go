@@ -36,6 +36,10 @@ type link struct {
 	drops atomic.Uint64
 	rtt   atomic.Int64
 	up    atomic.Bool
+	// since is when a link that is needed went down, in nanoseconds of Unix
+	// time; 0 when it is up or not needed.
+	since  atomic.Int64
+	needed atomic.Bool // by streams: it is kept up when there are no messages
 
 	mu      sync.Mutex // guards all below
 	started bool
@@ -70,13 +74,39 @@ func (l *link) send(m replication.Message) {
 		l.queue = append(l.queue, m)
 		l.bytes += size
 	}
-	start := !l.started
+	l.mu.Unlock()
+	l.start()
+}
+
+// start has the goroutine look.
+func (l *link) start() {
+	l.mu.Lock()
+	first := !l.started
 	l.started = true
 	l.mu.Unlock()
-	if start {
+	if first {
 		l.n.run(l.run)
 	}
 	poke(l.wake)
+}
+
+// watch keeps the link up while needed, and returns for how long it has been
+// down.
+func (l *link) watch(needed bool) time.Duration {
+	l.needed.Store(needed)
+	if !needed {
+		l.since.Store(0)
+		return 0
+	}
+	now := time.Now()
+	if !l.up.Load() {
+		l.start()
+		l.since.CompareAndSwap(0, now.UnixNano())
+	}
+	if since := l.since.Load(); since != 0 {
+		return now.Sub(time.Unix(0, since))
+	}
+	return 0
 }
 
 // kick ends the pause after a failure: the node has shown that it is there.
@@ -128,7 +158,7 @@ func (l *link) run() {
 			return
 		case <-l.wake:
 		}
-		if !l.waiting() {
+		if !l.waiting() && !l.needed.Load() {
 			continue
 		}
 		worked, err := l.carry()
@@ -197,6 +227,7 @@ func (l *link) carry() (worked bool, err error) {
 		return false, err
 	}
 	l.up.Store(true)
+	l.since.Store(0)
 	defer l.up.Store(false)
 	l.n.o.Logger.Debug("peer: a link to a node is made", "node", l.r.id, "rtt", time.Duration(l.rtt.Load()))
 	return true, s.loop()

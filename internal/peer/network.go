@@ -153,7 +153,30 @@ func (n *Network) forget(w *wire) {
 	}
 }
 
-// patrol calls Recheck from time to time.
+// watchStreams ends the streams with nodes that do not answer: a stream on
+// which nobody speaks does not notice by itself, nor does one that waits for an
+// answer. It keeps a link for messages to each node that there are streams
+// with, whose probes no stream can hold up.
+func (n *Network) watchStreams() {
+	dead := map[*remote]bool{}
+	for _, r := range n.known() {
+		dead[r] = r.link.watch(r.streams.Load() > 0) > n.o.Pace.Silence
+	}
+	n.mu.RLock()
+	var lost []*conn
+	for _, c := range n.wires {
+		if c != nil && c.protocol == Stream && dead[c.remote] {
+			lost = append(lost, c)
+		}
+	}
+	n.mu.RUnlock()
+	for _, c := range lost {
+		n.o.Logger.Info("peer: a stream was ended: its node does not answer", "node", c.peer.Node)
+		c.end()
+	}
+}
+
+// patrol looks after the connections from time to time.
 func (n *Network) patrol() {
 	tick := time.NewTicker(n.o.Pace.Check)
 	defer tick.Stop()
@@ -163,6 +186,7 @@ func (n *Network) patrol() {
 			return
 		case <-tick.C:
 			n.Recheck()
+			n.watchStreams()
 		}
 	}
 }
@@ -186,14 +210,20 @@ func (n *Network) Recheck() {
 	}
 }
 
-// Links returns what is known of the links with other nodes, by node.
-func (n *Network) Links() []Link {
+// known returns all nodes that there was contact with.
+func (n *Network) known() []*remote {
 	n.mu.RLock()
+	defer n.mu.RUnlock()
 	remotes := make([]*remote, 0, len(n.remotes))
 	for _, r := range n.remotes {
 		remotes = append(remotes, r)
 	}
-	n.mu.RUnlock()
+	return remotes
+}
+
+// Links returns what is known of the links with other nodes, by node.
+func (n *Network) Links() []Link {
+	remotes := n.known()
 	links := make([]Link, 0, len(remotes))
 	for _, r := range remotes {
 		l := Link{Node: r.id, Streams: int(r.streams.Load())}

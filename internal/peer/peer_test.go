@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -328,4 +329,84 @@ func TestEverythingWorksInFIPSOnlyMode(t *testing.T) {
 	if err != nil || strings.Count(string(out), "--- PASS") != 4 {
 		t.Fatalf("%v\n%s", err, out)
 	}
+}
+
+// TestStreamsWithASilentNodeEnd: nothing is said on a stream, and nothing can
+// be, since the network swallows it.
+func TestStreamsWithASilentNodeEnd(t *testing.T) {
+	f := newFleet(t)
+	swallow := &swallower{cut: make(chan struct{})}
+	a := f.add(1, func(_ *member, o *Options) { o.Dial, o.Pace.Silence = swallow.dial, 200*time.Millisecond })
+	b := f.add(2)
+	b.OnStream(func(ctx context.Context, _ ident.NodeID, _ StreamPreface, c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	s, err := a.OpenStream(t.Context(), b.id, StreamPreface{Kind: "session"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the link is kept up for the stream's sake", func() bool { return linkTo(a, b.id).Connected })
+	read := make(chan error, 1)
+	go func() {
+		_, err := s.Read(make([]byte, 1))
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		t.Fatalf("the stream ended though the node answers: %v", err)
+	case <-time.After(600 * time.Millisecond):
+	}
+	close(swallow.cut)
+	select {
+	case <-read:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the stream goes on")
+	}
+	if linkTo(a, b.id).Streams != 0 {
+		t.Fatal("the stream is still counted")
+	}
+}
+
+// swallower is a dialler whose connections carry nothing any more once cut is
+// closed, and never fail.
+type swallower struct{ cut chan struct{} }
+
+func (s *swallower) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	select {
+	case <-s.cut:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	default:
+	}
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	return &swallowed{Conn: c, cut: s.cut, closed: make(chan struct{})}, err
+}
+
+type swallowed struct {
+	net.Conn
+	cut, closed chan struct{}
+	once        sync.Once
+}
+
+func (s *swallowed) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	select {
+	case <-s.cut:
+		<-s.closed
+		return 0, net.ErrClosed
+	default:
+		return n, err
+	}
+}
+
+func (s *swallowed) Write(b []byte) (int, error) {
+	select {
+	case <-s.cut:
+		return len(b), nil
+	default:
+		return s.Conn.Write(b)
+	}
+}
+
+func (s *swallowed) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
 }

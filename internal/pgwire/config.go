@@ -17,6 +17,9 @@ type Config struct {
 	Authority *access.Authority
 	// Node holds the tenants.
 	Node *node.Node
+	// Router finds the tenants that other nodes of a cluster serve; nil is a
+	// node on its own.
+	Router Router
 	// TLS is the server's side of TLS; nil offers none, which needs
 	// PlaintextOnLoopback.
 	TLS *tls.Config

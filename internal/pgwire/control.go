@@ -23,6 +23,8 @@ type control struct {
 	limited bool // a read deadline is set
 	copying bool // the statement that runs waits for its client's data
 	relaxed int  // how often a suspended portal was let go for its time
+	// passed ends a session that another node serves, or is nil.
+	passed func(cancelRunning bool)
 }
 
 // reason returns why the session has to end, or nil.
@@ -39,11 +41,25 @@ func (c *control) end(why error, cancelRunning bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.why.CompareAndSwap(nil, &why)
+	if c.passed != nil {
+		c.passed(cancelRunning)
+		return
+	}
 	past := time.Unix(1, 0)
 	_ = c.raw.SetReadDeadline(past)                              // a closed one has ended already
 	_ = c.raw.SetWriteDeadline(time.Now().Add(10 * time.Second)) // to say so
 	if cancelRunning && c.running {
 		c.cancel(why)
+	}
+}
+
+// passTo has end call passed from now on, also for an end that came before.
+func (c *control) passTo(passed func(cancelRunning bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.passed = passed
+	if c.why.Load() != nil {
+		passed(true)
 	}
 }
 

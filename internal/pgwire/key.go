@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 
 	"kimberlite/internal/fault"
+	"kimberlite/internal/ident"
 )
 
 // Lengths of the secret that cancels a session's statement.
@@ -25,14 +26,30 @@ func newCancelKey(minor uint32) []byte {
 	return key
 }
 
+// A process id is 31 bits, since drivers read it as a signed number. On a node
+// of a cluster the upper ones tell, as far as they can, which node's session it
+// is: that is where a request to cancel has to go.
+const (
+	pidBits       = 31
+	pidRandomBits = 19
+)
+
+// nodeTag is what process ids tell of a node.
+func nodeTag(id ident.NodeID) uint32 {
+	return uint32(id.Uint64() % (1 << (pidBits - pidRandomBits))) //nolint:gosec // bounded
+}
+
 // newProcessID returns a number that is no running session's. It is drawn, so
 // that it tells nothing about other tenants' sessions.
-func newProcessID(taken func(uint32) bool) (uint32, error) {
+func newProcessID(router Router, taken func(uint32) bool) (uint32, error) {
 	var b [4]byte
 	for range 64 {
 		_, _ = rand.Read(b[:]) // as above
-		// Positive as an int32: drivers read it as one.
-		if pid := binary.BigEndian.Uint32(b[:]) & 0x7fffffff; pid != 0 && !taken(pid) {
+		pid := binary.BigEndian.Uint32(b[:]) & (1<<pidBits - 1)
+		if router != nil {
+			pid = pid&(1<<pidRandomBits-1) | nodeTag(router.Self())<<pidRandomBits
+		}
+		if pid != 0 && !taken(pid) {
 			return pid, nil
 		}
 	}

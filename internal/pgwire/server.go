@@ -28,6 +28,7 @@ type Server struct {
 	stopping chan struct{}
 	stopOnce sync.Once
 	nextConn atomic.Uint64
+	cancels  chan struct{} // a value for each cancel request under way to another node
 
 	mu        sync.Mutex // guards all below
 	listeners map[net.Listener]struct{}
@@ -57,6 +58,7 @@ func New(c Config) (*Server, error) {
 	return &Server{
 		c: c, limits: limits, tls: serverTLS(c.TLS), log: c.Logger,
 		locks: newLockTable(), memory: newMessageMemory(limits.MaxMessageBytes), stopping: make(chan struct{}),
+		cancels:   make(chan struct{}, maxCancels),
 		listeners: map[net.Listener]struct{}{}, conns: map[*session]struct{}{},
 		sessions: map[uint32]*session{}, perTenant: map[ident.TenantID]int{},
 	}, nil
@@ -121,23 +123,28 @@ func (s *Server) stopped() bool {
 // accept starts a connection's goroutine, which ends when the connection does.
 func (s *Server) accept(conn net.Conn) {
 	c := newSession(s, conn)
-	s.mu.Lock()
-	if s.stopped() {
-		s.mu.Unlock()
+	if !s.enter(c) {
 		_ = conn.Close() // nothing was said yet
 		return
 	}
-	c.tooMany = len(s.conns) >= s.limits.MaxConnections
-	crowd := len(s.conns) >= s.limits.MaxConnections+s.limits.MaxConnections/4+16
-	if crowd {
+	go c.serve()
+}
+
+// enter counts a connection among the server's; forget ends that. false says
+// that there is no room, or that the server stops: not even a refusal is worth
+// the memory.
+func (s *Server) enter(c *session) bool {
+	s.mu.Lock()
+	if s.stopped() || len(s.conns) >= s.limits.MaxConnections+s.limits.MaxConnections/4+16 {
 		s.mu.Unlock()
-		_ = conn.Close() // not even a refusal: refusals cost memory, too
-		return
+		return false
 	}
+	c.tooMany = len(s.conns) >= s.limits.MaxConnections
+	c.entered = true
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.c.Observer.ConnectionOpened()
-	go c.serve()
+	return true
 }
 
 // forget removes a connection that has ended.
@@ -166,7 +173,7 @@ func (s *Server) register(c *session) error {
 		return fault.New("login", fault.Unavailable, "the tenant has %d connections already, which is the limit: close some", s.perTenant[c.tenantID]).
 			ForTenant(c.tenantID).WithState("53300")
 	}
-	pid, err := newProcessID(func(pid uint32) bool { _, taken := s.sessions[pid]; return taken })
+	pid, err := newProcessID(s.c.Router, func(pid uint32) bool { _, taken := s.sessions[pid]; return taken })
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"kimberlite/internal/access"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
+	"kimberlite/internal/peer"
 	"kimberlite/internal/projection"
 	"kimberlite/internal/tenant"
 )
@@ -30,11 +31,16 @@ type session struct {
 	remote netip.Addr
 	conn   net.Conn // raw, or TLS over it
 	tls    *tls.Conn
+	// secured says that the client came over TLS, here or to the node that
+	// passed the session on; arrived is what that node said, or nil.
+	secured bool
+	arrived *peer.StreamPreface
 	// binding is the channel binding's data of the TLS connection, or nil.
 	binding []byte
 	r       *reader
 	w       writer
 	tooMany bool // refuse it once it can be told
+	entered bool // it is among the server's connections
 
 	// Since the login.
 	proof      *access.Session
@@ -264,7 +270,10 @@ func (s *session) fatal(err error) {
 // drain reads what a client still sends that does not keep to the protocol:
 // closing on it would take the answer back before the client has read it.
 func (s *session) drain() {
-	if c, ok := s.raw.(*net.TCPConn); ok {
+	if c, ok := s.raw.(interface {
+		net.Conn
+		CloseWrite() error
+	}); ok {
 		_ = c.CloseWrite()                                            // the client may be gone
 		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond)) // likewise
 		_, _ = io.CopyN(io.Discard, c, 1<<20)                         // likewise
@@ -340,6 +349,9 @@ func (s *session) fail(err error) error {
 	if errors.As(err, &over) {
 		return over.err
 	}
+	if fault.Is(err, fault.Misrouted) {
+		return errMoved(err)
+	}
 	if fault.KindOf(err) == fault.Internal {
 		s.log.Error("pgwire: a statement failed", "error", errorText(err))
 	}
@@ -354,6 +366,12 @@ func (s *session) fail(err error) error {
 		return err
 	}
 	return nil
+}
+
+// errMoved ends a session whose tenant another node serves now. A new one is
+// passed on to that node.
+func errMoved(cause error) *fault.Error {
+	return fault.Wrap("session", fault.Misrouted, cause, "another node serves the tenant now, and the statement did not take effect: connect again and repeat the transaction")
 }
 
 // ready says that the session waits for the next query.

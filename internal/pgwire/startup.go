@@ -29,6 +29,7 @@ const (
 
 // startupRequest is what a client wants that has not been refused.
 type startupRequest struct {
+	packet []byte // as it came, its length included
 	minor  uint32 // spoken from now on
 	params map[string]string
 	// negotiate says that the client asked for more than there is; unknown
@@ -39,7 +40,10 @@ type startupRequest struct {
 
 // startup reads packets until the client says who it wants to be. A nil
 // request without an error says that the connection has done what it was for.
-func (s *session) startup() (*startupRequest, error) {
+func (s *session) startup(ctx context.Context) (*startupRequest, error) {
+	if s.arrived != nil {
+		return parseArrived(s.arrived.Startup)
+	}
 	if first, err := s.r.peek(); err != nil {
 		return nil, err
 	} else if first == recordHandshake && s.srv.tls != nil {
@@ -76,7 +80,7 @@ func (s *session) startup() (*startupRequest, error) {
 		case codeCancel:
 			var m pgproto3.CancelRequest
 			if m.Decode(body) == nil {
-				s.srv.cancel(m.ProcessID, m.SecretKey)
+				s.srv.cancelAnywhere(ctx, packetOf(body), m.ProcessID, m.SecretKey)
 			}
 			return nil, nil
 		default:
@@ -118,7 +122,7 @@ func (s *session) upgrade() error {
 		return err
 	}
 	s.use(secured)
-	s.tls, s.binding = secured, endPoint(served)
+	s.tls, s.secured, s.binding = secured, true, endPoint(served)
 	return nil
 }
 
@@ -144,7 +148,7 @@ func parseStartup(body []byte) (*startupRequest, error) {
 	if version>>16 != major {
 		return nil, fault.New("startup", fault.Unsupported, "version %d.%d of the protocol is not spoken here: use %d.%d", version>>16, version&0xffff, major, newestMinor)
 	}
-	rq := &startupRequest{minor: version & 0xffff, params: map[string]string{}}
+	rq := &startupRequest{packet: packetOf(body), minor: version & 0xffff, params: map[string]string{}}
 	rest := body[4:]
 	for {
 		name, after, ok := cutString(rest)
@@ -175,6 +179,11 @@ func parseStartup(body []byte) (*startupRequest, error) {
 	return rq, nil
 }
 
+// packetOf returns a startup packet as it came, given what follows its length.
+func packetOf(body []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body)+4)), body...) //nolint:gosec // bounded by maxLoginMessage
+}
+
 // cutString cuts a string that ends with a zero byte off b.
 func cutString(b []byte) (s string, rest []byte, ok bool) {
 	i := bytes.IndexByte(b, 0)
@@ -185,12 +194,19 @@ func cutString(b []byte) (s string, rest []byte, ok bool) {
 }
 
 // login brings a connection from its first byte to a proven credential. It
-// returns false when the connection is over: then the client has been told.
+// returns false when the connection is over, since it was refused, for which the
+// client has been told why, or another node has served it.
 func (s *session) login(ctx context.Context) bool {
 	_ = s.conn.SetDeadline(time.Now().Add(s.srv.limits.LoginTimeout)) // a dead connection shows at the next read
-	rq, err := s.startup()
+	rq, err := s.startup(ctx)
 	if err == nil && rq == nil {
 		return false
+	}
+	if err == nil {
+		var passed bool
+		if passed, err = s.passOn(ctx, rq); passed {
+			return false
+		}
 	}
 	if err == nil {
 		err = s.admit(ctx, rq)
@@ -205,11 +221,8 @@ func (s *session) login(ctx context.Context) bool {
 
 // admit checks a startup request, authenticates and greets.
 func (s *session) admit(ctx context.Context, rq *startupRequest) error {
-	if s.tooMany {
-		return fault.New("login", fault.Unavailable, "the server has as many connections as it may: try again later").WithState("53300")
-	}
-	if s.tls == nil && !s.mayBePlain() {
-		return fault.New("login", fault.Denied, "a connection without TLS is refused: use sslmode=require or stricter").WithState("28000")
+	if err := s.mayEnter(); err != nil {
+		return err
 	}
 	if rq.negotiate {
 		err := s.w.send(&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: major<<16 | newestMinor, UnrecognizedOptions: rq.unknown})
@@ -229,6 +242,17 @@ func (s *session) admit(ctx context.Context, rq *startupRequest) error {
 		return err
 	}
 	return s.greet(ctx, rq)
+}
+
+// mayEnter checks what goes for every client, whoever it is.
+func (s *session) mayEnter() error {
+	if s.tooMany {
+		return errCrowded()
+	}
+	if !s.secured && !s.mayBePlain() {
+		return fault.New("login", fault.Denied, "a connection without TLS is refused: use sslmode=require or stricter").WithState("28000")
+	}
+	return nil
 }
 
 func isFalse(v string) bool {
