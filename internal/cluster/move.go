@@ -479,3 +479,11 @@ func (n *Node) dropKeys(ctx context.Context, id ident.ShardID, t ident.TenantID)
 	}
 	return errors.Join(errs...)
 }
+
+// CrashMoves has f asked at each step of the moves that this node drives: what
+// it returns ends the attempt there, as a crash would. It is for tests.
+func (n *Node) CrashMoves(f func(step string, t directory.Tenant) error) {
+	n.moves.mu.Lock()
+	defer n.moves.mu.Unlock()
+	n.moves.crash = f
+}

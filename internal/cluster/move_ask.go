@@ -49,6 +49,9 @@ func (n *Node) watchMove(ctx context.Context, t directory.Tenant, to ident.Shard
 		case !ok:
 			return last, fault.New("tenant move", fault.NotFound, "there is no tenant %s any more", t.ID).ForTenant(t.ID)
 		case now.State == directory.TenantActive && now.Shard == to:
+			if m, err := n.MoveStatus(ctx, t.ID); err == nil && m.Phase == MoveDone {
+				return m, nil
+			}
 			last.Tenant, last.To, last.Phase = t.ID, to, MoveDone
 			return last, nil
 		case now.State == directory.TenantActive && now.Epoch > begun.Epoch:

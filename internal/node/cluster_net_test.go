@@ -19,20 +19,64 @@ func leaderIn(err error) ident.NodeID {
 	return ident.NodeID{}
 }
 
-// connections are those that a node has made; cut ends them and refuses new
-// ones, so that the node is cut off from the others in one direction.
-type connections struct {
-	mu  sync.Mutex
+// wire is a node's connections, made and accepted. Cut ends them all and lets
+// no new one be, as when the machine had died.
+type wire struct {
+	net.Listener
+
+	mu  sync.Mutex // guards all and cut
 	all map[net.Conn]struct{}
 	cut bool
 }
 
-func (c *connections) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c.mu.Lock()
-	cut := c.cut
-	c.mu.Unlock()
-	if cut {
-		return nil, errors.New("the link is cut")
+func newWire(l net.Listener) *wire { return &wire{Listener: l, all: map[net.Conn]struct{}{}} }
+
+var errCut = errors.New("the wire is cut")
+
+func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, address)
+	return w.keep(c)
+}
+
+// Accept implements net.Listener.
+func (w *wire) Accept() (net.Conn, error) {
+	for {
+		c, err := w.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c, err := w.keep(c); err == nil {
+			return c, nil
+		}
+	}
+}
+
+func (w *wire) keep(c net.Conn) (net.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cut {
+		_ = c.Close()
+		return nil, errCut
+	}
+	w.all[c] = struct{}{}
+	return c, nil
+}
+
+func (w *wire) Cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = true
+	for c := range w.all {
+		_ = c.Close()
+	}
+	clear(w.all)
+}
+
+func (w *wire) Mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = false
 }

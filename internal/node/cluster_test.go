@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +26,9 @@ import (
 type deployment struct {
 	t     *testing.T
 	root  string
-	key   string // the master key's URL, the same for all
+	made  int
+	key   string     // the master key's URL, the same for all
+	mu    sync.Mutex // guards nodes and what is hidden while a load runs
 	nodes []*member
 }
 
@@ -34,8 +38,10 @@ type member struct {
 	addr   string
 	region ident.Region
 	zone   string
-	n      *node.Node // nil while it is down
-	conns  *connections
+	n      *node.Node    // nil while it is down
+	hidden bool          // from clients
+	gone   chan struct{} // closed when a killed one has let go of its directory
+	wire   *wire
 }
 
 func region(t testing.TB, name string) ident.Region {
@@ -82,7 +88,8 @@ func freePort(t testing.TB) string {
 func (d *deployment) add(name string) *member {
 	d.t.Helper()
 	m := &member{d: d, region: region(d.t, name), addr: freePort(d.t), zone: fmt.Sprint("zone-", len(d.nodes)%3)}
-	m.dir = filepath.Join(d.root, fmt.Sprint("node-", len(d.nodes)+1))
+	d.made++
+	m.dir = filepath.Join(d.root, fmt.Sprint("node-", d.made))
 	a := cluster.Addresses{Listen: m.addr, Zone: m.zone, Version: "test"}
 	if len(d.nodes) == 0 {
 		_, err := cluster.Init(d.t.Context(), cluster.InitConfig{FS: disk.OS{}, Dir: m.dir, Region: m.region, Addresses: a})
@@ -98,8 +105,11 @@ func (d *deployment) add(name string) *member {
 			d.t.Fatal(err)
 		}
 	}
+	m.hidden = true
+	d.mu.Lock()
 	d.nodes = append(d.nodes, m)
-	m.start()
+	d.mu.Unlock()
+	d.back(m)
 	return m
 }
 
@@ -119,15 +129,24 @@ func logger(t testing.TB) *slog.Logger {
 // start opens the node and waits until it knows the deployment.
 func (m *member) start() {
 	m.d.t.Helper()
-	m.conns = &connections{}
+	if m.gone != nil {
+		<-m.gone
+	}
+	l, err := net.Listen("tcp", m.addr)
+	if err != nil {
+		m.d.t.Fatal(err)
+	}
+	m.wire = newWire(l)
 	n, err := node.Open(m.d.t.Context(), node.Config{
-		Dir: m.dir, MasterKey: m.d.key, Logger: logger(m.d.t), ReserveBytes: -1,
-		Cluster: cluster.Config{Dial: m.conns.dial},
+		Dir: m.dir, MasterKey: m.d.key, Logger: logger(m.d.t), ReserveBytes: -1, CheckpointInterval: time.Second,
+		Cluster: cluster.Config{Dial: m.wire.dial, Listener: m.wire},
 	})
 	if err != nil {
 		m.d.t.Fatal(err)
 	}
+	m.d.mu.Lock()
 	m.n = n
+	m.d.mu.Unlock()
 	m.d.wait("the node to be ready", func() error { return n.Cluster().Ready() })
 }
 
@@ -143,17 +162,60 @@ func (m *member) stop() {
 	m.n = nil
 }
 
+// kill ends the node as a power cut would, as far as the others can tell.
+func (m *member) kill() {
+	m.wire.Cut()
+	m.d.mu.Lock()
+	n := m.n
+	m.n = nil
+	m.d.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = n.Close(ctx) // nobody hears of it
+	}()
+	m.d.t.Cleanup(func() { <-done })
+	m.gone = done
+}
+
 func (m *member) id() ident.NodeID { return m.n.Cluster().Self().Node }
 
 // some returns a node that is up.
-func (d *deployment) some() *member {
-	for _, m := range d.nodes {
-		if m.n != nil {
-			return m
+func (d *deployment) some() *member { return d.other(nil) }
+
+// other returns a node that is up, and not m.
+func (d *deployment) other(m *member) *member {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.nodes {
+		if o != m && o.n != nil && !o.hidden {
+			return o
 		}
 	}
 	d.t.Fatal("no node is up")
 	return nil
+}
+
+// up returns the nodes that clients may ask.
+func (d *deployment) up() []*node.Node {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []*node.Node
+	for _, m := range d.nodes {
+		if m.n != nil && !m.hidden {
+			all = append(all, m.n)
+		}
+	}
+	return all
+}
+
+// drop forgets a node that never comes back.
+func (d *deployment) drop(m *member) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.nodes = slices.DeleteFunc(d.nodes, func(o *member) bool { return o == m })
 }
 
 // numbered returns the node with an id.
