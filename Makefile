@@ -18,6 +18,10 @@ help: ## list the targets
 demo: build ## build the command and run the two hospitals
 	./kimberlite demo --data "$$(mktemp -d)/data"
 
+.PHONY: cluster
+cluster: build ## run 2 regions of 3 nodes on this machine until Ctrl-C (DETACH=1: leave it running; scripts/cluster.sh stop)
+	@scripts/cluster.sh $(if $(DETACH),detach,run)
+
 .PHONY: build
 build: ## build ./kimberlite
 	go build -o kimberlite ./cmd/kimberlite

@@ -25,6 +25,7 @@ type memberFlags struct {
 	config                string
 	listen, peer, pg, rpc string
 	zone                  string
+	ifNeeded              bool
 }
 
 func (f *memberFlags) add(c *cobra.Command) {
@@ -34,6 +35,7 @@ func (f *memberFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.peer, "advertise-peer", "", "host and port that other nodes reach it by; where it listens unless given")
 	fl.StringVar(&f.pg, "advertise-pg", "", "host and port of its PostgreSQL protocol for clients; the configuration's pg.addr unless given")
 	fl.StringVar(&f.rpc, "advertise-rpc", "", "host and port of its RPC for clients; the configuration's rpc.addr unless given")
+	fl.BoolVar(&f.ifNeeded, "if-needed", false, "do nothing if the data directory is that of a cluster's node already")
 	fl.StringVar(&f.zone, "zone", "", "what fails together with it within the region, such as a rack")
 }
 
@@ -113,6 +115,9 @@ share its tenants' keys, so that all nodes of a region need one master key.`,
 		if err != nil {
 			return err
 		}
+		if flags.ifNeeded && server.IsMember(config.Data.Dir) {
+			return a.alreadyMember(config.Data.Dir)
+		}
 		in, err := ident.NewRegion(region)
 		if err != nil {
 			return badFlag("--region", err)
@@ -159,6 +164,17 @@ func (a *app) beginCluster(ctx context.Context, c cluster.InitConfig, operator, 
 		}
 		fmt.Fprintf(w, "certificates for clients to trust: %s\n", doc.CA)
 		fmt.Fprintf(w, "start it: KIMBERLITE_DATA_DIR=%s kimberlite serve\n", quoteShell(doc.Data))
+	})
+}
+
+// alreadyMember tells of a node that was made before.
+func (a *app) alreadyMember(data string) error {
+	id, _, err := cluster.LoadIdentity(disk.OS{}, data)
+	if err != nil {
+		return err
+	}
+	return a.print(documentJoined(id, data), func(w io.Writer) {
+		fmt.Fprintf(w, "%s is node %s of deployment %s already\n", data, id.Node, id.Deployment)
 	})
 }
 
@@ -210,6 +226,9 @@ of that data directory does. Repeated after an interruption it goes on.`,
 		config, err := flags.read(a, "node join")
 		if err != nil {
 			return err
+		}
+		if flags.ifNeeded && server.IsMember(config.Data.Dir) {
+			return a.alreadyMember(config.Data.Dir)
 		}
 		secret := a.global.token // the environment's is an operator's
 		if tokenFile != "" {
