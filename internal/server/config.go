@@ -74,8 +74,8 @@ type Cluster struct {
 	AdvertisePG   string `toml:"advertise_pg" default:"" form:"reach" doc:"host and port that clients reach pg.addr by; empty is pg.addr"`
 	AdvertiseRPC  string `toml:"advertise_rpc" default:"" form:"reach" doc:"host and port that clients reach rpc.addr by; empty is rpc.addr"`
 	Zone          string `toml:"zone" default:"" form:"label" doc:"what fails together with this node within its region, such as a rack; replicas are spread over zones; empty is what cluster init or node join was told"`
-	SnapshotRate  Size   `toml:"snapshot_rate" default:"64MiB" min:"0B" max:"100GiB" doc:"bytes a second that a replica here which lacks some, or is new, receives; 0B is no bound"`
-	MoveRate      Size   `toml:"move_rate" default:"64MiB" min:"0B" max:"100GiB" doc:"bytes a second that a tenant which moves here is copied with; 0B is no bound"`
+	SnapshotRate  Size   `toml:"snapshot_rate" default:"64MiB" min:"64KiB" max:"100GiB" doc:"bytes a second that a shard here receives of what it lacks, be it new or behind"`
+	MoveRate      Size   `toml:"move_rate" default:"64MiB" min:"64KiB" max:"100GiB" doc:"bytes a second that a tenant which moves here is copied with"`
 }
 
 // Operator is the section [operator].

@@ -24,7 +24,7 @@ func Catalog() ([]Metric, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.registry.MustRegister(&nodeCollector{})
+	t.registry.MustRegister(&nodeCollector{}, &clusterCollector{})
 	descs := make(chan *prometheus.Desc)
 	go func() { // ends when all are described
 		t.registry.Describe(descs)
