@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"kimberlite/internal/cluster"
 	"kimberlite/internal/credential"
 	"kimberlite/internal/directory"
 	"kimberlite/internal/disk"
@@ -20,11 +21,8 @@ import (
 // every node. The first of them is made before there is a directory; it waits
 // in DATA/cluster for the start of the first node.
 
-// clusterDir is the directory of a cluster node's identity.
-const clusterDir = "cluster"
-
 // firstOperatorFile is where it waits.
-func firstOperatorFile(dir string) string { return filepath.Join(dir, clusterDir, OperatorsFile) }
+func firstOperatorFile(dir string) string { return filepath.Join(dir, cluster.DirName, OperatorsFile) }
 
 // NewFirstOperator makes a deployment's first operator and returns its secret.
 // It is for the data directory of a node that is about to begin a deployment.
@@ -48,7 +46,7 @@ func NewFirstOperator(fsys disk.FS, dir, name string, now time.Time, random io.R
 	if err != nil {
 		return "", err
 	}
-	if err := fsys.MkdirAll(filepath.Join(dir, clusterDir), 0o700); err != nil {
+	if err := fsys.MkdirAll(filepath.Join(dir, cluster.DirName), 0o700); err != nil {
 		return "", fault.Wrap("operators", fault.Unavailable, err, "cannot make a directory in %s", dir)
 	}
 	if err := disk.WriteFileDurable(fsys, firstOperatorFile(dir), data, 0o600); err != nil {

@@ -61,6 +61,9 @@ type Config struct {
 	// Cluster is about a directory that is a node of a cluster; FS, Dir and
 	// Logger are those above.
 	Cluster cluster.Config
+	// FetchBytesPerSecond bounds what each of its shards receives of what it
+	// lacks; 0 is no bound.
+	FetchBytesPerSecond int64
 	// Tick is the time between two ticks of the replication's clock. 0 is 50 ms.
 	Tick time.Duration
 }
@@ -182,6 +185,7 @@ func (n *Node) shardOptions() shard.Options {
 	return shard.Options{
 		FS: n.c.FS, Store: n.store, SegmentBytes: n.c.SegmentBytes,
 		CheckpointBytes: n.c.CheckpointBytes, CheckpointInterval: n.c.CheckpointInterval, Logger: n.c.Logger,
+		FetchBytesPerSecond: n.c.FetchBytesPerSecond,
 	}
 }
 

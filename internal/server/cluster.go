@@ -5,8 +5,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"kimberlite/internal/cluster"
+	"kimberlite/internal/peer"
+	"kimberlite/internal/telemetry"
 )
 
 // defaultListen is where a cluster's node listens for others unless it is
@@ -14,7 +18,7 @@ import (
 const defaultListen = "127.0.0.1:7445"
 
 // clusterPath is a file of a cluster node's identity in a data directory.
-func clusterPath(data, name string) string { return filepath.Join(data, "cluster", name) }
+func clusterPath(data, name string) string { return filepath.Join(data, cluster.DirName, name) }
 
 // IsMember says whether a data directory is that of a cluster's node.
 func IsMember(data string) bool {
@@ -45,9 +49,20 @@ func (c *Config) pgPair() (cert, key string) {
 // addresses. What is "" is to stay as it was said before.
 func (c *Config) Reached(pg, rpc, version string) cluster.Addresses {
 	return cluster.Addresses{
-		Listen: c.Cluster.Listen, Peer: c.Cluster.AdvertisePeer, Zone: c.Cluster.Zone, Version: version,
+		Listen: c.Cluster.Listen, Peer: c.Cluster.AdvertisePeer, Zone: c.Cluster.Zone, Version: label(version),
 		PG: reachable(c.Cluster.AdvertisePG, pg), RPC: reachable(c.Cluster.AdvertiseRPC, rpc),
 	}
+}
+
+// label makes a text one that may stand in the directory.
+func label(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if isLabel(r) || r == '+' {
+			return r
+		}
+		return -1
+	}, s)
+	return s[:min(len(s), maxLabel)]
 }
 
 // reachable is what a node says of a door: what it is told to say, or where
@@ -61,4 +76,30 @@ func reachable(said, listens string) string {
 		return ""
 	}
 	return listens
+}
+
+// figures are a cluster node's for its metrics.
+func figures(member *cluster.Node) telemetry.Cluster {
+	m := member.Metrics()
+	out := telemetry.Cluster{
+		DirectoryLeads: m.DirectoryLeads, DirectoryApplied: m.DirectoryApplied, MovesDone: m.MovesDone, MovesAborted: m.MovesAborted,
+		MoveBytes: m.MoveBytes, Outside: m.Outside, CertificateExpires: time.Unix(m.CertificateExpires, 0),
+	}
+	for i := range m.Shards {
+		s := &m.Shards[i]
+		out.Shards = append(out.Shards, telemetry.ShardFigures{
+			Shard: s.Shard, Leads: s.Leads, Lag: s.Lag, Silent: s.Inactive, Lacks: s.Fetching, Fetched: s.FetchedBytes, Wanted: s.FetchBytes, OpsPerSecond: s.Load,
+		})
+	}
+	for i := range m.Links {
+		l := &m.Links[i]
+		one := telemetry.PeerFigures{
+			Node: l.Node, Region: l.Region, Connected: l.Connected, RoundTrip: l.RTT, Queued: l.Queue, Dropped: l.Drops, Sessions: l.Streams,
+		}
+		for _, p := range peer.Protocols() {
+			one.Traffic = append(one.Traffic, telemetry.PeerTraffic{Protocol: p.String(), Sent: l.Traffic[p].Sent, Received: l.Traffic[p].Received})
+		}
+		out.Peers = append(out.Peers, one)
+	}
+	return out
 }

@@ -93,6 +93,11 @@ func (s *Server) whyNotReady() error {
 	if !s.ready.Load() {
 		return fault.New("server", fault.Unavailable, "the server is starting or shutting down")
 	}
+	if member := s.node.Cluster(); member != nil {
+		if err := member.Ready(); err != nil {
+			return err
+		}
+	}
 	return s.node.Err()
 }
 

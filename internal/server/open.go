@@ -12,6 +12,7 @@ import (
 
 	"kimberlite/internal/access"
 	"kimberlite/internal/clock"
+	"kimberlite/internal/cluster"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/node"
@@ -70,11 +71,16 @@ func (s *Server) openNode(ctx context.Context) error {
 	if reserve == 0 {
 		reserve = -1 // none, where 0 is the default
 	}
+	at := s.Addresses()
 	var err error
 	s.node, err = node.Open(ctx, node.Config{
 		Dir: s.c.Data.Dir, MasterKey: s.c.Data.MasterKey, Clock: s.o.Clock, Logger: s.log,
 		MaxOpenTenants: limits.MaxOpenTenants, MaxReaders: limits.ReadersPerTenant, ReserveBytes: reserve,
 		TransactionIdle: limits.WriterIdleTimeout, Limits: statementLimits(limits),
+		FetchBytesPerSecond: int64(s.c.Cluster.SnapshotRate),
+		Cluster: cluster.Config{
+			Addresses: s.c.Reached(at.PG, at.RPC, s.o.Version), MoveBytesPerSecond: int64(s.c.Cluster.MoveRate),
+		},
 	})
 	if err != nil {
 		return err
@@ -132,6 +138,9 @@ func (s *Server) certificate(certFile string) *certificate {
 // openDoors makes the doors; they do not serve yet.
 func (s *Server) openDoors(context.Context) error {
 	s.telemetry.Observe(nodeSource{s})
+	if member := s.node.Cluster(); member != nil {
+		s.telemetry.ObserveCluster(func() telemetry.Cluster { return figures(member) })
+	}
 	if s.pgListener != nil {
 		if err := s.openPG(); err != nil {
 			return err

@@ -152,6 +152,15 @@ func (s *Server) Run(ctx context.Context, onReady func()) error {
 		serve(func() error { return serveHTTP(s.operator, s.operatorListener) })
 	}
 	doors.Go(func() { s.watchCertificates(serving) })
+	following, unfollow := context.WithCancel(serving)
+	defer unfollow()
+	followed := make(chan struct{})
+	go func() { // ends before the node is closed: see below
+		defer close(followed)
+		if err := s.authority.Follow(following); err != nil {
+			s.log.Error("server: the operators are not followed", "error", err)
+		}
+	}()
 	s.ready.Store(true)
 	at := s.Addresses()
 	s.log.Info("server: ready", "pg", at.PG, "rpc", at.RPC, "operator", at.Operator)
@@ -162,6 +171,8 @@ func (s *Server) Run(ctx context.Context, onReady func()) error {
 	case err = <-failed:
 		s.log.Error("server: a door failed", "error", err)
 	}
+	unfollow()
+	<-followed
 	err = errors.Join(err, s.shutdown(ctx))
 	stop()
 	doors.Wait()
