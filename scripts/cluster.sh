@@ -90,7 +90,7 @@ make_nodes() {
   ready 1
   for n in $(seq 2 $nodes); do
     if [ ! -e "$dir/node-$n/cluster/identity.json" ]; then
-      operator node token create --region "$(region "$n")" 2>/dev/null >"$dir/join.token"
+      operator node token create --region "$(region "$n")" >"$dir/join.token"
       mapfile -t line < <(settings "$n")
       clean "${line[@]}" "$bin" node join --token-file "$dir/join.token" >/dev/null
       rm -f "$dir/join.token"
