@@ -94,7 +94,7 @@ func (s *Server) whyNotReady() error {
 		return fault.New("server", fault.Unavailable, "the server is starting or shutting down")
 	}
 	if member := s.node.Cluster(); member != nil {
-		if err := member.Ready(); err != nil {
+		if err := member.InContact(); err != nil {
 			return err
 		}
 	}
