@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -94,3 +96,52 @@ func (quiet) Fetch(context.Context, ident.NodeID, uint64) (Checkpoint, error) {
 	return Checkpoint{}, errAway
 }
 func (quiet) Restored(Checkpoint) error { return nil }
+
+// BenchmarkProposeOfThree measures proposals to a group of three, on three
+// stores on the disk of this machine, by one and by many at a time.
+func BenchmarkProposeOfThree(b *testing.B) {
+	for _, callers := range []int{1, 16, 64} {
+		b.Run("callers="+strconv.Itoa(callers), func(b *testing.B) {
+			r := &relay{stores: map[ident.NodeID]*Store{}}
+			var all []*Group
+			for _, m := range members(3) {
+				s, err := OpenStore(StoreOptions{Dir: benchDir(b), Transport: relayFrom{r, m.Node}})
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.stores[m.Node] = s
+				defer s.Close() //nolint:errcheck // the figure is taken
+			}
+			for _, m := range members(3) {
+				g, err := r.stores[m.Node].OpenGroup(GroupOptions{Shard: shard1, Node: m.Node, Replica: m.ID, Members: members(3)}, quiet{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				all = append(all, g)
+			}
+			var lead *Group
+			for lead == nil {
+				time.Sleep(10 * time.Millisecond)
+				for _, g := range all {
+					if _, ok := g.Lead(); ok {
+						lead = g
+					}
+				}
+			}
+			data := make([]byte, 512)
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for range callers {
+				wg.Go(func() {
+					for range b.N/callers + 1 {
+						if _, err := lead.Propose(context.Background(), data); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
