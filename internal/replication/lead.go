@@ -97,15 +97,10 @@ func (g *Group) changeStep(ctx context.Context, want []Replica, catching *catchU
 		if t.members.joint() || g.changePending() {
 			return nil
 		}
-		var changes []*pb.ConfChangeSingle
-		var next []Replica
-		var promote []uint64
-		if changes, next, promote, err = t.members.plan(want); err != nil || len(changes) == 0 {
-			done = err == nil
-			return nil
-		}
-		if !catching.done(g, promote) {
-			return nil
+		changes, next, promote, refused := t.members.plan(want)
+		err, done = refused, refused == nil && len(changes) == 0
+		if done || err != nil || !catching.done(g, promote) {
+			return nil //nolint:nilerr // the group does not stop at it
 		}
 		if !newMembership(next).voter(t.self) {
 			successor = g.successor(want)

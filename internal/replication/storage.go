@@ -405,13 +405,12 @@ func (l *groupLog) staged(entries []*pb.Entry) {
 		return
 	}
 	first := entries[0].GetIndex()
-	if i, ok := l.inRecent(first); ok && i == len(l.recent) {
-		l.recent = append(l.recent, entries...) // behind what raft may hold
-	} else if ok {
-		l.recent = append(l.recent[:i:i], entries...)
-	} else if first > l.last {
+	switch i, ok := l.inRecent(first); {
+	case ok && i < len(l.recent):
+		l.recent = append(l.recent[:i:i], entries...) // raft may hold what was there
+	case ok || first > l.last:
 		l.recent = append(l.recent, entries...)
-	} else {
+	default:
 		l.recent = slices.Clone(entries) // the array is raft's
 	}
 	l.last = entries[len(entries)-1].GetIndex()
