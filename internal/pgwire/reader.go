@@ -29,8 +29,10 @@ type reader struct {
 	// beforeRead is called before a read that may wait: what the client is
 	// owed is sent then, and the deadline set.
 	beforeRead func() error
-	buf        []byte
-	r, w       int
+	// waits, if not nil, is told of each read that may wait.
+	waits *waiting
+	buf   []byte
+	r, w  int
 	// max is the longest body.
 	max int
 	// grant is asked for memory beyond freeReadBytes, and given it back by a
@@ -79,7 +81,13 @@ func (r *reader) read(n int) error {
 			return err
 		}
 	}
+	if r.waits != nil {
+		r.waits.begin()
+	}
 	got, err := r.src.Read(r.buf[r.w:min(len(r.buf), r.w+bulkReadBytes)])
+	if r.waits != nil {
+		r.waits.end()
+	}
 	r.w += got
 	if got > 0 {
 		return nil

@@ -23,6 +23,7 @@ type Server struct {
 	log    *slog.Logger
 	locks  *lockTable
 	memory *messageMemory
+	eager  eagerness
 
 	// stopping is closed when Shutdown begins.
 	stopping chan struct{}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"kimberlite/internal/access"
@@ -157,6 +158,12 @@ func revoked(cause error) error {
 func (s *session) loop() {
 	s.r.max = s.srv.limits.MaxMessageBytes
 	s.r.beforeRead = s.beforeRead
+	s.srv.eager.working.Add(1)
+	defer s.srv.eager.working.Add(-1)
+	s.r.waits = &waiting{shared: &s.srv.eager}
+	if c, ok := s.raw.(syscall.Conn); ok {
+		s.r.waits.socket, _ = c.SyscallConn() // nil where there is none
+	}
 	s.r.grant = func(n int) error { return s.srv.memory.take(s.tenantID, n) }
 	for {
 		if err := s.reason(); err != nil {
