@@ -256,7 +256,7 @@ func (a *app) waitForDrain(ctx context.Context, k client.Cluster, d *client.Drai
 
 // drainLeft says what is left.
 func drainLeft(d *client.Drain) string {
-	text := fmt.Sprintf("%d replicas left (shards %s)", len(d.Shards), joined(d.Shards))
+	text := fmt.Sprintf("left on it: shards %s", joined(d.Shards))
 	if d.DirectoryVoter {
 		text += ", and its vote in the directory"
 	}

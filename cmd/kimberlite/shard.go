@@ -72,7 +72,13 @@ it can.`,
 			if err != nil {
 				return err
 			}
-			return a.showShard(&s)
+			var at []client.NodeID
+			for _, m := range s.Members {
+				at = append(at, m.Node)
+			}
+			return a.print(documentShard(&s), func(w io.Writer) {
+				fmt.Fprintf(w, "shard %s is made in %s, on nodes %s\n", s.ID, s.Region, joined(at))
+			})
 		})
 	})
 }

@@ -35,7 +35,7 @@ func PickReplicas(nodes []Node, region ident.Region, existing []ident.NodeID, n 
 	}
 	if len(chosen)+len(spare) == 0 {
 		return nil, fault.New("place replicas", fault.Unavailable,
-			"region %q has no node that takes replicas: join one with `kimberlite node join --region %s`", region, region)
+			"region %q has no node that takes replicas: join one with a token of `kimberlite node token create --region %s`", region, region)
 	}
 	zones := map[string]int{}
 	for _, node := range chosen {

@@ -13,7 +13,7 @@ import (
 // The bounds of a join token.
 const (
 	tokenValid    = time.Hour
-	tokenValidMax = 30 * 24 * time.Hour
+	tokenValidMax = 7 * 24 * time.Hour
 )
 
 // CreateJoinToken makes a token that a new node joins with.
@@ -31,7 +31,7 @@ func (s clusterService) CreateJoinToken(ctx context.Context, r *v1.CreateJoinTok
 		valid = r.GetValid().AsDuration()
 	}
 	if valid <= 0 || valid > tokenValidMax {
-		return nil, fault.New("node token", fault.Invalid, "a join token is valid for at most 30 days")
+		return nil, fault.New("node token", fault.Invalid, "a join token is valid for at most 7 days")
 	}
 	return once(ctx, s.door, r, func() (*v1.CreateJoinTokenResponse, error) {
 		t, err := c.CreateToken(ctx, region, valid)

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// member is a cluster's node that runs, with its own data directory.
+type member struct {
+	dir  string
+	peer string // host and port for other nodes
+	pg   string
+	rpc  string
+}
+
+// newCluster begins a deployment of one node in region local, with one shard,
+// and serves it. Commands of the place act on it, as its first operator.
+func newCluster(t *testing.T) (*place, *member) {
+	t.Helper()
+	p := newPlace(t)
+	n := p.newNode("node-1")
+	p.must("cluster", "init", "--data", n.dir, "--region", "local", "--name", "test", "--zone", "rack-1", "--listen", n.peer, "--token-file", "operator.token")
+	p.serve(n)
+	token, err := os.ReadFile(filepath.Join(p.dir, "operator.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.env = append(p.env, "KIMBERLITE_SERVER=https://"+n.rpc, "KIMBERLITE_CA="+filepath.Join(n.dir, "cluster/ca.pem"), "KIMBERLITE_TOKEN="+strings.TrimSpace(string(token)))
+	p.must("shard", "create", "--region", "local", "--replicas", "1")
+	return p, n
+}
+
+// newNode picks ports that are free at the moment.
+func (p *place) newNode(name string) *member {
+	p.t.Helper()
+	n := &member{dir: filepath.Join(p.dir, name)}
+	for _, to := range []*string{&n.peer, &n.pg, &n.rpc} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer l.Close() // held until all three are known
+		*to = l.Addr().String()
+	}
+	return n
+}
+
+// serve starts a node, waits until it takes requests, and ends it with the
+// test.
+func (p *place) serve(n *member) {
+	p.t.Helper()
+	cmd := p.command(binary, "serve")
+	cmd.Env = append(append([]string{}, p.env...), "KIMBERLITE_DATA_DIR="+n.dir, "KIMBERLITE_CLUSTER_LISTEN="+n.peer,
+		"KIMBERLITE_PG_ADDR="+n.pg, "KIMBERLITE_RPC_ADDR="+n.rpc, "KIMBERLITE_OPERATOR_ADDR=127.0.0.1:0", "KIMBERLITE_LOG_LEVEL=warn")
+	log := filepath.Join(p.dir, filepath.Base(n.dir)+".log")
+	out, err := os.Create(log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // the status is looked at below
+		close(ended)
+	}()
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			p.t.Error("the node did not end")
+			_ = cmd.Process.Kill()
+		}
+		_ = out.Close()
+		if text, err := os.ReadFile(log); err == nil && (p.t.Failed() || cmd.ProcessState.ExitCode() != 0) {
+			p.t.Logf("%s, exit %d:\n%s", n.dir, cmd.ProcessState.ExitCode(), text)
+		}
+	})
+	p.must("health", "--server", "https://"+n.rpc, "--ca", filepath.Join(n.dir, "cluster/ca.pem"), "--wait", "30s")
+}
+
+// ofCluster says whether a verb's example acts on a running cluster.
+func ofCluster(c *cobra.Command) bool {
+	path := strings.Fields(c.CommandPath())
+	if len(path) < 2 {
+		return false
+	}
+	switch path[1] {
+	case "cluster", "node", "shard", "directory":
+		return true
+	}
+	return c.CommandPath() == "kimberlite tenant move"
+}
+
+// TestExamplesOfClusterVerbsWorkAsPrinted runs them one after another on one
+// cluster, each in a directory of its own.
+func TestExamplesOfClusterVerbsWorkAsPrinted(t *testing.T) {
+	t.Parallel()
+	p, _ := newCluster(t)
+	ran := 0
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if ofCluster(c) {
+			ran++
+			at := newPlace(t)
+			at.env = append(at.env, p.env[len(at.env):]...)
+			if o := at.shell("set -e\n" + c.Example); o.status != 0 || c.Example == "" {
+				t.Errorf("%s: exit %d of\n%s\n%s%s", c.CommandPath(), o.status, c.Example, o.stdout, o.stderr)
+			}
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot(&app{}))
+	if ran < 20 {
+		t.Errorf("%d examples: the test does not find them", ran)
+	}
+}
+
+// What differs from cluster to cluster.
+var ofDeployments = []struct {
+	what *regexp.Regexp
+	by   string
+}{
+	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:<port>"},
+	{regexp.MustCompile(`kbjoin_[\w-]{5,}`), "kbjoin_<secret>"},
+	{regexp.MustCompile(`"id": "[^"]{8,}"`), `"id": "<token>"`},
+	{regexp.MustCompile(`"(version|token)": "[^"]*"`), `"$1": "<$1>"`},
+	{regexp.MustCompile(`(127\.0\.0\.1:<port>) +\S+$`), "$1  <version>"},
+	{regexp.MustCompile(`applied \d+ in term \d+`), "applied <n> in term <n>"},
+	{regexp.MustCompile(`"(applied|term|epoch|ops_per_second|bytes)": [\d.]+`), `"$1": <n>`},
+	{regexp.MustCompile(`(active|moving) +-$`), "$1  -"},
+	{regexp.MustCompile(`  \d+  (active|moving|creating)`), "  <n>  $1"},
+	{regexp.MustCompile(`in \d+(\.\d+)?(ms|s), writes waited \d+(\.\d+)?(ms|s|µs)`), "in <n>ms, writes waited <n>ms"},
+	{regexp.MustCompile(`"(copied_bytes|total_bytes|fenced_ms)": [\d.]+`), `"$1": <n>`},
+}
+
+// TestAClusterOfOneNodePrintsWhatTheTranscriptShows replays a transcript whose
+// commands act on a cluster.
+func TestAClusterOfOneNodePrintsWhatTheTranscriptShows(t *testing.T) {
+	t.Parallel()
+	const file = "testdata/cluster/one-node.txt"
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := newCluster(t)
+	var out strings.Builder
+	for line := range strings.Lines(replayIn(p, string(want))) {
+		line = strings.TrimRight(line, "\n")
+		if !strings.HasPrefix(line, "$ ") {
+			if !strings.HasPrefix(line, " ") {
+				line = regexp.MustCompile(`  +`).ReplaceAllString(line, "  ")
+			}
+			for _, u := range ofDeployments {
+				line = u.what.ReplaceAllString(line, u.by)
+			}
+		}
+		fmt.Fprintln(&out, line)
+	}
+	got := out.String()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; -update writes it anew. It is now:\n%s", file, difference(string(want), got))
+	}
+}
