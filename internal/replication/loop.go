@@ -103,13 +103,16 @@ func (g *Group) takeLoop() error {
 	}
 	for {
 		g.awaitWork()
-		g.node.Lock()
-		over, err := g.takeIn()
-		g.node.Unlock()
-		if over || err != nil {
+		if over, err := g.takeTurn(); over || err != nil {
 			return err
 		}
 	}
+}
+
+func (g *Group) takeTurn() (over bool, err error) {
+	g.node.Lock()
+	defer g.node.Unlock()
+	return g.takeIn()
 }
 
 // campaign begins the election that a group of one wins. It needs no clock

@@ -49,6 +49,7 @@ type team struct {
 	role       raft.StateType
 	lead, term uint64
 	lost       uint64 // tick at which it stopped leading
+	hurry      uint64 // tick up to which a follower without a leader waits half as long
 	disordered bool   // the waiting proposals' indexes do not rise
 
 	copy        *copyRequest

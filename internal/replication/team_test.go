@@ -187,3 +187,50 @@ func TestTheLeadPassesOnRequest(t *testing.T) {
 	n.settle()
 	n.history.check(n)
 }
+
+// TestALostLinkToALeaderThatLivesChangesNothing: the other voters hear of it.
+func TestALostLinkToALeaderThatLivesChangesNothing(t *testing.T) {
+	n := newNet(t, 7)
+	n.tick = 20 * time.Millisecond // a busy machine is not a silent leader
+	n.start(3)
+	n.write("before")
+	lead := n.leader()
+	g, _ := lead.now()
+	term, _ := g.Lead()
+	follower := members(3)[int(lead.id.Uint64())%3].Node
+	n.sever(lead.id, follower, true)
+	for i := range 60 {
+		if f, _ := n.node(follower).now(); i%5 == 0 {
+			f.store.Unreachable(lead.id)
+		}
+		n.write(fmt.Sprint("entry ", i))
+		time.Sleep(n.tick)
+	}
+	if now, ok := g.Lead(); !ok || now != term {
+		t.Errorf("it led in term %d and leads in %d, %v", term, now, ok)
+	}
+	n.settle()
+	n.history.check(n)
+}
+
+// TestALostLinkToADeadLeaderEndsItsLeadSooner counts the clock's ticks.
+func TestALostLinkToADeadLeaderEndsItsLeadSooner(t *testing.T) {
+	n := newNet(t, 8)
+	n.tick = 20 * time.Millisecond
+	n.start(3)
+	n.write("before")
+	dead := n.leader()
+	dead.crash(nil)
+	died := time.Now()
+	for _, d := range n.all() {
+		if g, _ := d.now(); g != nil {
+			g.store.Unreachable(dead.id)
+			if leader := g.Status().Leader; leader.Node == dead.id {
+				t.Error("it still takes the dead one for the leader")
+			}
+		}
+	}
+	n.write("after")
+	t.Logf("acknowledged after %.0f ticks", float64(time.Since(died))/float64(n.tick))
+	n.history.check(n)
+}

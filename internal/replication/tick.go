@@ -80,6 +80,9 @@ func (g *Group) tick() {
 			t.ticks++
 			if !g.diskHangs() {
 				g.node.Tick()
+				if t.ticks < t.hurry && t.role == raft.StateFollower && t.lead == raft.None {
+					g.node.Tick() // the leader is known to be gone
+				}
 			}
 		}
 		if t.ticks%heartbeatTicks == 0 {

@@ -106,21 +106,32 @@ func (s *Store) Receive(from ident.NodeID, m Message) {
 }
 
 // Unreachable says that the link to a node was lost, so that messages sent to
-// it may be.
+// it may be. Those whom the node led look for another leader sooner; while
+// other voters hear of the old one they get none.
 func (s *Store) Unreachable(node ident.NodeID) {
 	for _, g := range s.openGroups() {
-		if g.team == nil || !g.team.leading.Load() {
-			continue
+		if t := g.team; t != nil && (t.leading.Load() || t.leader.Load() == node.Uint64()) {
+			g.withNode(func() error { return g.unreachable(node.Uint64()) })
 		}
-		g.withNode(func() error {
-			for _, seat := range g.team.members.seats {
-				if seat.node == node.Uint64() && seat.id != g.team.self {
-					g.node.ReportUnreachable(seat.id)
-				}
-			}
-			return nil
-		})
 	}
+}
+
+// unreachable is Unreachable of one group. g.node is locked.
+func (g *Group) unreachable(node uint64) error {
+	t := g.team
+	if t.role == raft.StateLeader {
+		for _, seat := range t.members.seats {
+			if seat.node == node && seat.id != t.self {
+				g.node.ReportUnreachable(seat.id)
+			}
+		}
+		return nil
+	}
+	if t.lead == raft.None || t.nodeOf(t.lead) != node {
+		return nil
+	}
+	t.hurry = t.ticks + electionTicks
+	return g.node.ForgetLeader()
 }
 
 // receiveLoop receives what came while the group was busy.
