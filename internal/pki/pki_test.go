@@ -121,6 +121,10 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 	if _, err := b.Verify(sign(func(*x509.Certificate) {}), start); err != nil {
 		t.Fatalf("the unchanged one is refused too: %v", err)
 	}
+	hosts := sign(func(c *x509.Certificate) { c.DNSNames = []string{"db.example.com"} })
+	if id, err := b.Verify(hosts, start); err != nil || id != one {
+		t.Fatalf("one with a host's name, for clients: %v, %v", id, err)
+	}
 	parse := func(s string) *url.URL {
 		u, err := url.Parse(s)
 		if err != nil {
@@ -146,7 +150,7 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 		{"two names", sign(func(c *x509.Certificate) {
 			c.URIs = append(c.URIs, parse("kimberlite://d1/node/2?region=us-east"))
 		}), start},
-		{"a host's name beside it", sign(func(c *x509.Certificate) { c.DNSNames = []string{"example.com"} }), start},
+		{"an address for mail beside it", sign(func(c *x509.Certificate) { c.EmailAddresses = []string{"a@example.com"} }), start},
 		{"node 0", sign(func(c *x509.Certificate) { c.URIs = []*url.URL{parse("kimberlite://d1/node/0?region=us-east")} }), start},
 		{"no region", sign(func(c *x509.Certificate) { c.URIs = []*url.URL{parse("kimberlite://d1/node/1")} }), start},
 		{"two regions", sign(func(c *x509.Certificate) {

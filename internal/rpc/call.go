@@ -32,6 +32,8 @@ type call struct {
 	method string
 	rows   int64
 	err    error
+	// free says that the method has no side effects.
+	free bool
 	// read says that the request's message was read.
 	read bool
 }
@@ -55,14 +57,25 @@ func (c *call) tenant() ident.TenantID {
 	return c.session.Principal().Tenant
 }
 
+// again makes the call one that has not run. It gives back what a run took.
+func (c *call) again() {
+	if c.cancel != nil {
+		c.cancel(nil)
+	}
+	if c.session != nil && !c.keep {
+		c.session.Close()
+	}
+	c.session, c.cancel, c.keep, c.rows, c.err, c.read = nil, nil, false, 0, nil, false
+}
+
 // headerRequestID carries a request's id, in and out.
 const headerRequestID = "X-Request-Id"
 
-// withCall begins and ends every request.
-func (d *door) withCall(next http.Handler) http.Handler {
+// withCall begins and ends every request. remote says where it comes from.
+func (d *door) withCall(next http.Handler, remote func(*http.Request) netip.Addr) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		c := &call{id: requestID(r.Header.Get(headerRequestID)), remote: remoteAddress(r.RemoteAddr), control: http.NewResponseController(w)}
+		c := &call{id: requestID(r.Header.Get(headerRequestID)), remote: remote(r), control: http.NewResponseController(w)}
 		w.Header().Set(headerRequestID, c.id)
 		if isRPC(r.URL.Path) {
 			asJSON(r)
@@ -137,11 +150,11 @@ func requestID(given string) string {
 
 // remoteAddress is the connection's other end. What headers say of it is the
 // caller's word, so it is not asked.
-func remoteAddress(text string) netip.Addr {
-	if at, err := netip.ParseAddrPort(text); err == nil {
+func remoteAddress(r *http.Request) netip.Addr {
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return at.Addr().Unmap()
 	}
-	addr, _ := netip.ParseAddr(text)
+	addr, _ := netip.ParseAddr(r.RemoteAddr)
 	return addr
 }
 

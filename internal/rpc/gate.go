@@ -17,7 +17,7 @@ import (
 // gate proves the caller before anything of the request's body is read.
 func (d *door) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, header http.Header) (context.Context, error) {
 	c := callOf(ctx)
-	c.method = spec.Procedure
+	c.method, c.free = spec.Procedure, spec.IdempotencyLevel == connect.IdempotencyNoSideEffects
 	session, err := d.login(ctx, c, header.Get("Authorization"))
 	if err != nil {
 		return nil, d.failure(ctx, c, err)
@@ -45,7 +45,7 @@ func (d *door) login(ctx context.Context, c *call, header string) (*access.Sessi
 		return nil, fault.New("login", fault.Unauthenticated, "a credential is missing: send the header Authorization: Bearer with its secret")
 	}
 	session, err := d.authority.Token(ctx, token, c.remote)
-	if d.observer != nil {
+	if d.observer != nil && !fault.Is(err, fault.Misrouted) { // that is no refusal
 		whose := ident.TenantID{}
 		if err == nil {
 			whose = session.Principal().Tenant

@@ -158,7 +158,7 @@ func (o *outcomes) end(whose credentialKey, of outcomeKey, r *remembered, answer
 	}
 	switch fault.KindOf(err) {
 	case fault.Unavailable, fault.Timeout, fault.Canceled, fault.RateLimited, fault.TooManyOps,
-		fault.Conflict, fault.KeyUnavailable, fault.DiskFull, fault.Internal:
+		fault.Conflict, fault.KeyUnavailable, fault.DiskFull, fault.Internal, fault.Misrouted:
 		if o.all[whose][of] == r {
 			delete(o.all[whose], of)
 		}

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func TestAPausedRefusalEndsWithItsRequestAndItsSession(t *testing.T) {
 		continue
 	}
 	session := func(who string) *call {
-		s, err := b.authority.Token(t.Context(), b.secrets[who], remoteAddress("127.0.0.1:1"))
+		s, err := b.authority.Token(t.Context(), b.secrets[who], netip.MustParseAddr("127.0.0.1"))
 		if err != nil {
 			t.Fatal(err)
 		}

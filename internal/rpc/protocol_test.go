@@ -244,7 +244,7 @@ func TestAPanicEndsOneCallAlone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Limits{})
 	d := &door{log: b.logger(), limits: Limits{RequestTimeout: 1}}
-	handler := d.withCall(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("row data") }))
+	handler := d.withCall(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("row data") }), remoteAddress)
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/kimberlite.v1.SQLService/Exec", nil))
 	if w.Code != http.StatusInternalServerError || w.Header().Get("X-Request-Id") == "" {

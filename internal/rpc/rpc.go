@@ -76,6 +76,10 @@ type Config struct {
 	Node      *node.Node
 	// Cluster is nil for a server that is no member of one.
 	Cluster Cluster
+	// Peers pass calls on to the nodes that can serve them, and Self is this
+	// one; nil for a server that is no member of a cluster.
+	Peers Peers
+	Self  ident.NodeID
 	// Logger is told of failures of the server; nil logs nothing.
 	Logger *slog.Logger
 	// Version is what GetVersion says.
@@ -93,6 +97,9 @@ type door struct {
 	authority *access.Authority
 	node      *node.Node
 	cluster   Cluster // nil when there is none
+	peers     Peers   // likewise
+	self      ident.NodeID
+	errors    *connect.ErrorWriter
 	log       *slog.Logger
 	version   string
 	observer  Observer
@@ -108,7 +115,8 @@ type door struct {
 // Handler serves all services, health checks and reflection.
 type Handler struct {
 	http.Handler
-	d *door
+	d      *door
+	routes http.Handler // inside a call
 }
 
 // Close begins no transactions any more and rolls those back that are open,
@@ -123,7 +131,7 @@ func New(c Config) (*Handler, error) {
 	}
 	c.Limits.fill()
 	d := &door{
-		authority: c.Authority, node: c.Node, cluster: c.Cluster, log: c.Logger, version: c.Version, observer: c.Observer,
+		authority: c.Authority, node: c.Node, cluster: c.Cluster, peers: c.Peers, self: c.Self, errors: connect.NewErrorWriter(), log: c.Logger, version: c.Version, observer: c.Observer,
 		limits: c.Limits, ready: c.Ready, started: time.Now(),
 		tails:    newTally(c.Limits.TenantTails),
 		outcomes: newOutcomes(),
@@ -132,7 +140,12 @@ func New(c Config) (*Handler, error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{d.withCall(d.routes()), d}, nil
+	routes := http.Handler(d.routes())
+	outer := routes
+	if d.peers != nil {
+		outer = d.withRoute(routes)
+	}
+	return &Handler{Handler: d.withCall(outer, remoteAddress), d: d, routes: routes}, nil
 }
 
 // routes returns all paths of the door.

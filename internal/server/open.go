@@ -175,9 +175,16 @@ func (s *Server) openPG() error {
 	if c := s.certificate(cert); c != nil {
 		config.TLS = c.config("postgresql")
 	}
+	member := s.node.Cluster()
+	if member != nil {
+		config.Router = router{s.node, member}
+	}
 	pg, err := pgwire.New(config)
 	if err != nil {
 		return err
+	}
+	if member != nil {
+		member.Network().OnStream(pg.TakeStream)
 	}
 	s.pg, s.pgListener = pg, counters.Listener(s.pgListener)
 	return nil
@@ -192,12 +199,17 @@ func (s *Server) openRPC() error {
 		},
 		Ready: s.whyNotReady,
 	}
-	if member := s.node.Cluster(); member != nil {
-		config.Cluster = managed{member}
+	member := s.node.Cluster()
+	if member != nil {
+		config.Cluster, config.Peers, config.Self = managed{member}, member.Network(), member.Self().Node
 	}
 	handler, err := rpc.New(config)
 	if err != nil {
 		return err
+	}
+	if member != nil {
+		calls := s.telemetry.Trace(s.endTails(handler.ForPeers()), isProcedure)
+		member.Network().Handle(rpc.PeerPrefix+"/", http.StripPrefix(rpc.PeerPrefix, calls))
 	}
 	s.services = handler
 	s.rpc = &http.Server{
