@@ -164,7 +164,9 @@ func (n *Node) hear(ctx context.Context, of []directory.Node, fresh bool) map[id
 		h, ok := n.reports.at[o.ID]
 		n.reports.mu.Unlock()
 		if ok && !fresh && time.Since(h.when) < reportFresh {
+			mu.Lock()
 			all[o.ID] = h.report
+			mu.Unlock()
 			continue
 		}
 		wg.Go(func() {
