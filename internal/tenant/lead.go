@@ -188,6 +188,9 @@ func (w *writer) confirm() error {
 // the group that it was in ended with err: its own error may be of a state that
 // another leader has left behind.
 func (w *writer) refusedAs(own, err error) error {
+	if err == nil {
+		return own
+	}
 	switch fault.KindOf(err) {
 	case fault.Misrouted:
 		return err
