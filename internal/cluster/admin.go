@@ -181,6 +181,11 @@ func (n *Node) Remove(ctx context.Context, node ident.NodeID, force bool) error 
 	case force && n.alive()[node] && node != n.identity.Node && o.State == directory.NodeActive:
 		return fault.New("node remove", fault.Conflict, "node %s is alive: drain it, or stop it before its removal is forced", node)
 	}
+	if o.HoldsCA && !slices.ContainsFunc(n.dir.Nodes(), func(other directory.Node) bool {
+		return other.ID != node && other.HoldsCA && other.State != directory.NodeRemoved
+	}) {
+		return fault.New("node remove", fault.Conflict, "node %s alone holds the deployment's certificate authority: copy ca.crt and ca.key from its data directory's %s to that of another node first", node, DirName)
+	}
 	d, err := n.Drain(ctx, node, false)
 	if err != nil {
 		return err

@@ -74,6 +74,9 @@ func (n *Node) serveSign(ctx context.Context, from peer.Peer, rq signRequest) (s
 	if authority == nil {
 		return signAnswer{}, fault.New("certificate", fault.Unavailable, "node %s does not hold the deployment's authority", n.identity.Node)
 	}
+	if !n.creds.bundle.Load().Has(authority.Fingerprint()) {
+		return signAnswer{}, fault.New("certificate", fault.Unavailable, "the authority that node %s holds was replaced: take its ca.crt and ca.key away", n.identity.Node)
+	}
 	node, ok := n.dir.Node(rq.Node)
 	if !ok {
 		// It joined a moment ago.

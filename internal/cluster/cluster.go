@@ -159,6 +159,7 @@ func (n *Node) handle() {
 	answer(n, "renew", n.serveRenew)
 	answer(n, "rotate", n.serveRotate)
 	answer(n, "directory", n.serveDirectory)
+	answer(n, "applied", n.serveApplied)
 	n.handleShards()
 	n.handleKeys()
 	n.handleReports()

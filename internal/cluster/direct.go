@@ -3,11 +3,13 @@ package cluster
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"kimberlite/internal/directory"
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
+	"kimberlite/internal/peer"
 	"kimberlite/internal/placement"
 	"kimberlite/internal/replication"
 )
@@ -241,4 +243,40 @@ func (n *Node) spreadLeaders(ctx context.Context) error {
 type transferCall struct {
 	Shard ident.ShardID `json:"shard"`
 	To    ident.NodeID  `json:"to"`
+}
+
+// maxAwaited bounds the nodes that awaitCopies asks, and copyWait how long it
+// waits for them.
+const (
+	maxAwaited = 64
+	copyWait   = time.Second
+)
+
+type appliedCall struct {
+	Index uint64 `json:"index"`
+}
+
+// awaitCopies waits until the other nodes' copies of the directory show an
+// entry, so that who asks any of them next finds what was just made. It is a
+// courtesy: a node that is slow, or one of very many, learns of it later.
+func (n *Node) awaitCopies(ctx context.Context, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, copyWait)
+	defer cancel()
+	var wg sync.WaitGroup
+	asked := 0
+	for id := range n.alive() {
+		if asked++; asked > maxAwaited {
+			break
+		}
+		wg.Go(func() {
+			_, _ = ask[none](ctx, n, id, "applied", appliedCall{index}) // see above
+		})
+	}
+	wg.Wait()
+}
+
+func (n *Node) serveApplied(ctx context.Context, _ peer.Peer, c appliedCall) (none, error) {
+	ctx, cancel := context.WithTimeout(ctx, copyWait)
+	defer cancel()
+	return none{}, n.dir.WaitApplied(ctx, c.Index)
 }

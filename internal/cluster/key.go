@@ -252,3 +252,9 @@ func (h *host) destroyOld(t ident.TenantID, named ident.KeyGeneration, have []id
 	}
 	return nil
 }
+
+// KeysHeld returns the generations of a tenant's KEK that this node holds,
+// wrapped.
+func (n *Node) KeysHeld(t ident.TenantID) []ident.KeyGeneration {
+	return n.parts.Ring.Generations(t)
+}

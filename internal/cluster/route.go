@@ -129,7 +129,8 @@ func (n *Node) here(op string, id ident.TenantID) (*host, directory.Tenant, erro
 	}
 	h := n.host(t.Shard)
 	if h == nil {
-		leader, _ := n.routes.get(t.Shard)
+		// Zero when nobody is known to lead now.
+		leader, _ := n.peekLeader(n.ctx, t.Shard)
 		return nil, t, fault.New(op, fault.Misrouted, "tenant %s is served by another node", id).WithLeader(leader).ForTenant(id)
 	}
 	if _, leads := h.shard.Lead(); !leads {
@@ -218,7 +219,7 @@ func (n *Node) askForLeader(id ident.ShardID) (ident.NodeID, error) {
 		return ident.NodeID{}, fault.New("route", fault.NotFound, "there is no shard %s", id)
 	}
 	// Not under the context of whoever asked first: others wait, too.
-	ctx, cancel := context.WithTimeout(n.ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
 	defer cancel()
 	answers := make(chan membersAnswer, len(sh.Want))
 	for _, r := range sh.Want {

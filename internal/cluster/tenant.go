@@ -278,11 +278,13 @@ func (h *host) made(t directory.Tenant) bool {
 }
 
 func (h *host) activate(ctx context.Context, t directory.Tenant) error {
-	_, err := h.n.dir.Propose(ctx, directory.ActivateTenant{Tenant: t.ID, Epoch: t.Epoch})
-	if err == nil {
-		h.n.log.Info("a tenant was created", "tenant", t.ID.String(), "shard", h.id.String())
+	r, err := h.n.dir.Propose(ctx, directory.ActivateTenant{Tenant: t.ID, Epoch: t.Epoch})
+	if err != nil {
+		return err
 	}
-	return err
+	h.n.log.Info("a tenant was created", "tenant", t.ID.String(), "shard", h.id.String())
+	h.n.awaitCopies(ctx, r.Index)
+	return nil
 }
 
 // abandonFailed gives id and name back when the creation failed for good and

@@ -277,8 +277,28 @@ func TestADrainedNodeHasNothingLeftAndCanBeRemoved(t *testing.T) {
 	d.exec(1, "CREATE TABLE t (v)")
 	l := d.load(1)
 	l.more(20)
-	m := d.leader(1) // the one that hurts most
+	// The one that hurts most, but for the holder of the authority.
+	var m *member
+	d.wait("a leader that can be spared", func() error {
+		if m = d.leader(1); m != d.nodes[0] {
+			return nil
+		}
+		h, err := m.n.Holder(ident.MustTenantID(1))
+		if err != nil {
+			return err
+		}
+		for _, p := range h.Status().Peers {
+			if p.Active {
+				_ = h.TransferLead(t.Context(), p.ID) // looked at again
+				break
+			}
+		}
+		return fmt.Errorf("the founder leads")
+	})
 	id := m.id()
+	if err := d.other(m).n.Cluster().Remove(t.Context(), d.nodes[0].id(), true); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("the only holder of the authority was removed: %v", err)
+	}
 	asked := d.other(m)
 	c := asked.n.Cluster()
 	if _, err := c.Drain(t.Context(), id, false); err != nil {

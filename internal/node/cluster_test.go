@@ -284,7 +284,12 @@ func (d *deployment) leader(id uint64) *member {
 // says.
 func (d *deployment) tenant(from *member, id uint64, name string) {
 	d.t.Helper()
-	c := tenant.Config{ID: ident.MustTenantID(id), Name: fmt.Sprint("tenant-", id), Region: region(d.t, name)}
+	d.create(from, tenant.Config{ID: ident.MustTenantID(id), Name: fmt.Sprint("tenant-", id), Region: region(d.t, name)})
+}
+
+// create is tenant for any configuration.
+func (d *deployment) create(from *member, c tenant.Config) {
+	d.t.Helper()
 	d.wait("the tenant", func() error {
 		err := from.n.CreateTenant(d.t.Context(), c)
 		if fault.Is(err, fault.Misrouted) {
