@@ -69,6 +69,10 @@ fi
 # see, and measure their memory: they run by themselves.
 packages=$(go list ./... | grep -vE '/internal/(torture|wireattack)$')
 
+# The server's packages once more, with FIPS 140-3 alone: a second process of
+# each, so that what they have in common is built once.
+scripts/fips.sh "$@"
+
 set -x
 # shellcheck disable=SC2086 # one argument a package
 go test ${race[@]+"${race[@]}"} -timeout 15m "$@" $packages

@@ -78,6 +78,12 @@ func openDoor(tb testing.TB, change func(*Config, *node.Config)) *door {
 	d.addr = l.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- d.srv.Serve(context.Background(), l) }()
+	for serving := false; !serving; { // or a short test ends before it begins
+		d.srv.mu.Lock()
+		serving = len(d.srv.listeners) > 0
+		d.srv.mu.Unlock()
+		time.Sleep(100 * time.Microsecond)
+	}
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
