@@ -279,50 +279,26 @@ func TestACopyIsTakenUpAgain(t *testing.T) {
 	n.history.check(n)
 }
 
-// TestACheckpointOfBeforeIsNotSavedOverACopy lets a replica save what it has
-// while its copy arrives, again and again.
-func TestACheckpointOfBeforeIsNotSavedOverACopy(t *testing.T) {
+// TestACopyWaitsForACheckpointThatIsBeingSaved: what is being saved is of
+// before, and must not come on top of the copy.
+func TestACopyWaitsForACheckpointThatIsBeingSaved(t *testing.T) {
 	n := newNet(t, 16)
 	n.start(3)
 	n.write("first")
-	lagging := n.node(ident.NewNodeID(2))
-	big := string(make([]byte, 1<<20))
-	for round := range 3 {
-		if n.leader() == lagging {
-			g, _ := lagging.now()
-			_ = g.TransferLead(context.Background(), members(3)[0].ID)
-		}
-		lagging.close()
-		for i := range 10 {
-			n.write(fmt.Sprint("big ", round, ".", i) + big)
-		}
-		for _, d := range n.all() {
-			if err := d.checkpoint(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		lagging.open(nil)
-		stop, done := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(done)
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					_ = lagging.checkpoint() // refused once the copy is there
-				}
-			}
-		}()
-		n.settle()
-		close(stop)
-		<-done
-		if _, sm := lagging.now(); sm.copys == 0 {
-			t.Error("it took no copy")
-		}
-		lagging.crash(nil)
-		lagging.open(nil)
-		n.settle()
-		n.history.check(n)
+	fresh := replica(104, 4, true)
+	d := n.add(fresh, true)
+	d.open(nil)
+	g, sm := d.now()
+	g.checkMu.Lock() // as SaveCheckpoint does
+	done := make(chan struct{})
+	go func() { defer close(done); n.become(append(members(3), fresh)) }()
+	n.within("no copy begins", func() bool { return g.Status().Copying })
+	time.Sleep(20 * n.tick)
+	if at, in := g.Applied(), sm.at(); at != 0 || in != 0 {
+		t.Errorf("the copy came to %d, and to %d in the machine, meanwhile", at, in)
 	}
+	g.checkMu.Unlock()
+	<-done
+	n.settle()
+	n.history.check(n)
 }
