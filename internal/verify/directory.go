@@ -125,7 +125,7 @@ func (v *verifier) expectations(dir string) (map[string]shardTenants, error) {
 		return all[id.String()]
 	}
 	err := replication.InspectCheckpoint(v.fs, dir, func(id ident.ShardID, key, value []byte) error {
-		if !shard.IsTenantKey(key) {
+		if id.IsDirectory() || !shard.IsTenantKey(key) {
 			return nil
 		}
 		st, err := shard.DecodeState(value)
@@ -138,13 +138,16 @@ func (v *verifier) expectations(dir string) (map[string]shardTenants, error) {
 		return nil, err
 	}
 	err = replication.InspectStore(v.fs, dir, func(id ident.ShardID, _ uint64, data []byte) error {
+		if id.IsDirectory() {
+			return nil
+		}
 		return addCommand(of(id), data)
 	})
 	return all, err
 }
 
 func addState(tenants shardTenants, st *shard.TenantState) error {
-	e := &expectation{known: true, offline: true, at: st.Log}
+	e := &expectation{known: true, offline: true, at: st.Log, next: st.Log.Next, last: st.Log.LastHash}
 	tenants[st.ID] = e
 	return e.setEnvelope(st.Envelope)
 }
@@ -171,14 +174,33 @@ func addCommand(tenants shardTenants, data []byte) error {
 		if e := tenants[cmd.Keys.Tenant]; e != nil && cmd.Keys.Replaces(e.envelope) {
 			return e.setEnvelope(cmd.Keys.Envelope)
 		}
+	case cmd.Imported != nil && tenants[cmd.Imported.ID] == nil:
+		return addState(tenants, cmd.Imported)
+	case cmd.Imported != nil:
+		return tenants[cmd.Imported.ID].setEnvelope(cmd.Imported.Envelope)
+	case !cmd.Released.IsZero():
+		delete(tenants, cmd.Released)
 	case cmd.Record != nil:
-		h, _, hash, err := record.CheckRecord(cmd.Record)
-		if err != nil {
+		return addRecord(tenants, cmd.Record)
+	}
+	for _, rec := range cmd.Records {
+		if err := addRecord(tenants, rec); err != nil {
 			return err
 		}
-		if e := tenants[h.Tenant]; e != nil && !h.Offset.Before(e.at.Next) {
-			e.pending = append(e.pending, pendingRecord{h.Offset, hash, int64(len(cmd.Record))})
-		}
+	}
+	return nil
+}
+
+// addRecord takes a record that continues its tenant's chain. Others the shard
+// refused: several leaders, one after another, may have proposed for one place.
+func addRecord(tenants shardTenants, rec []byte) error {
+	h, _, hash, err := record.CheckRecord(rec)
+	if err != nil {
+		return err
+	}
+	if e := tenants[h.Tenant]; e != nil && h.Offset == e.next && h.PrevHash == e.last {
+		e.pending = append(e.pending, pendingRecord{h.Offset, hash, int64(len(rec))})
+		e.next, e.last = h.Offset.Next(), hash
 	}
 	return nil
 }

@@ -143,6 +143,9 @@ type expectation struct {
 	envelope, public []byte
 	kek              ident.KeyGeneration
 	pending          []pendingRecord // in the replicated log after the checkpoint
+	// next and last are the place after pending, and the hash before it.
+	next ident.Offset
+	last record.Hash
 }
 
 type pendingRecord struct {
