@@ -54,6 +54,10 @@ microbench: ## run the packages' own benchmarks: BENCH=regexp BENCHPKG=./interna
 soak: ## kill, cut the power and attack for MINUTES=10, with the race detector
 	KIMBERLITE_SOAK_MINUTES='$(MINUTES)' go test -race -count=1 -v -p 1 -timeout 0 ./internal/torture
 
+.PHONY: soak-cluster
+soak-cluster: ## kill, stop, cut off and wipe a cluster's nodes for MINUTES=10 (KIMBERLITE_SEED=n repeats the faults)
+	KIMBERLITE_SOAK_MINUTES='$(MINUTES)' go test -count=1 -v -p 1 -timeout 0 -run TestHistories ./internal/clustertest
+
 .PHONY: fuzz
 fuzz: ## fuzz every decoder for FUZZTIME=20s
 	scripts/fuzz.sh '$(FUZZTIME)'

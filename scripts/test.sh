@@ -67,7 +67,7 @@ fi
 # here they run without it, as a user's program does, and make soak runs them
 # with it. The attacks over the wire drive processes that the detector does not
 # see, and measure their memory: they run by themselves.
-packages=$(go list ./... | grep -vE '/internal/(torture|wireattack)$')
+packages=$(go list ./... | grep -vE '/internal/(torture|wireattack|clustertest)$')
 
 # The server's packages once more, with FIPS 140-3 alone: a second process of
 # each, so that what they have in common is built once.
@@ -76,4 +76,4 @@ scripts/fips.sh "$@"
 set -x
 # shellcheck disable=SC2086 # one argument a package
 go test ${race[@]+"${race[@]}"} -timeout 15m "$@" $packages
-exec go test -p 1 -timeout 15m "$@" ./internal/wireattack ./internal/torture
+exec go test -p 1 -timeout 15m "$@" ./internal/wireattack ./internal/torture ./internal/clustertest

@@ -11,7 +11,7 @@ type tier struct {
 // the test: decide where it belongs before it grows imports. One that is
 // listed and not there yet is fine.
 var tiers = []tier{
-	{"tests", []string{"internal/archtest", "internal/torture", "internal/wireattack", "internal/clienttest", "internal/oracle", "internal/servertest", "internal/attacktext", "internal/testbed"}},
+	{"tests", []string{"internal/archtest", "internal/torture", "internal/wireattack", "internal/clienttest", "internal/oracle", "internal/servertest", "internal/clustertest", "internal/attacktext", "internal/testbed"}},
 	{"program", []string{"sim", "cmd/kimberlite", "internal/demo", "internal/bench"}},
 	{"server", []string{"internal/server"}},
 	{"doors", []string{"internal/pgwire", "internal/rpc", "internal/telemetry", "driver", "client", ""}},
@@ -48,7 +48,8 @@ var dependencies = []dependency{
 	{"connectrpc.com/connect", []string{"internal/rpc", "client", "gen/kimberlite/v1/kimberlitev1connect"}},
 	{"connectrpc.com/grpchealth", []string{"internal/rpc"}},
 	{"connectrpc.com/grpcreflect", []string{"internal/rpc"}},
-	{"github.com/jackc/pgx/v5", []string{"internal/pgwire", "internal/oracle", "internal/servertest", "internal/bench", "internal/torture", "internal/wireattack"}},
+	{"github.com/jackc/pgx/v5", []string{"internal/pgwire", "internal/oracle", "internal/servertest", "internal/bench", "internal/torture", "internal/wireattack", "internal/clustertest"}},
+	{"github.com/anishathalye/porcupine", []string{"internal/clustertest"}},
 	{"github.com/xdg-go/scram", []string{"internal/credential"}},
 	{"github.com/prometheus/client_golang", []string{"internal/telemetry"}},
 	{"github.com/prometheus/common", []string{"internal/telemetry", "internal/server"}},

@@ -37,11 +37,93 @@ func (d *deployment) checkHistories(tenants []*resident) {
 		if err := r.history.check(final, time.Minute); err != nil {
 			d.tb.Errorf("%s: %v", r.name, err)
 		}
-		d.tb.Logf("%s on shard %d: %d inserts, %d reads, %d unknown, refusals %v", r.name, r.shard, inserts, reads, len(r.history.open), r.history.codes)
+		d.tb.Logf("%s: %d inserts, %d reads, %d unknown, refusals %v", r.name, inserts, reads, len(r.history.open), r.history.codes)
 		if inserts == 0 || reads == 0 {
 			d.tb.Errorf("%s: no work was done", r.name)
 		}
 	}
+}
+
+// shardsOf returns the shard of every tenant.
+func (d *deployment) shardsOf() map[int]int {
+	d.tb.Helper()
+	var placements []struct {
+		Tenant int `json:"tenant"`
+		Shard  int `json:"shard"`
+	}
+	out := d.run("directory", "show", "--json")
+	if err := json.Unmarshal([]byte(out), &placements); err != nil {
+		d.tb.Fatalf("%v in %s", err, out)
+	}
+	of := map[int]int{}
+	for _, p := range placements {
+		of[p.Tenant] = p.Shard
+	}
+	return of
+}
+
+// checkTables has replicas of each shard lead in turn, by ending those that do,
+// and compares what they serve: tables are each replica's own, made from its own
+// copy of the log. Nobody writes meanwhile.
+func (d *deployment) checkTables(tenants []*resident, rounds int) {
+	d.tb.Helper()
+	of := d.shardsOf()
+	want := map[int][]int64{}
+	led := map[[2]int]bool{} // shard, node
+	for range rounds {
+		shards, err := d.shards()
+		if err != nil {
+			d.tb.Fatal(err)
+		}
+		seen := map[int]int{} // by node, how many of what it leads it has led before
+		for _, s := range shards {
+			if led[[2]int{s.Shard, *s.Leader}] {
+				seen[*s.Leader]++
+			}
+			led[[2]int{s.Shard, *s.Leader}] = true
+		}
+		for _, r := range tenants {
+			ids, err := d.table(r, d.in(r.region)[0])
+			if err != nil {
+				d.tb.Errorf("%s: %v", r.name, err)
+			}
+			if want[r.id] != nil && !slices.Equal(want[r.id], ids) {
+				d.tb.Errorf("%s on shard %d: one replica has %d rows, another %d, or others", r.name, of[r.id], len(want[r.id]), len(ids))
+			}
+			want[r.id] = ids
+		}
+		d.restartLeader(shards, seen)
+	}
+	d.tb.Logf("tables were read from %d of %d replicas", len(led), 3*len(d.mustShards()))
+}
+
+func (d *deployment) mustShards() []shardStatus {
+	d.tb.Helper()
+	shards, err := d.shards()
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	return shards
+}
+
+// restartLeader ends the node that leads most of what it has led before, or
+// most, and waits until all is level again.
+func (d *deployment) restartLeader(shards []shardStatus, seen map[int]int) {
+	d.tb.Helper()
+	leads := map[int]int{}
+	for _, s := range shards {
+		leads[*s.Leader]++
+	}
+	var victim *member
+	for _, m := range d.all() {
+		if leads[m.id] > 0 && (victim == nil || 10*seen[m.id]+leads[m.id] > 10*seen[victim.id]+leads[victim.id]) {
+			victim = m
+		}
+	}
+	victim.stop(syscall.SIGTERM)
+	d.start(victim)
+	d.ready(victim)
+	d.settle()
 }
 
 // stopAll ends every node as an operator does.
@@ -165,7 +247,7 @@ func (w windows) search(dir string) (hits []string, err error) {
 	return hits, err
 }
 
-var tenantPath = regexp.MustCompile(`/(?:tenants|keyring|keys)/(\d+)(?:/|\.|$)`)
+var tenantPath = regexp.MustCompile(`/tenants/(\d+)(?:/|$)`)
 
 // checkResidency searches every file of every node for what tenants of other
 // regions have, and shows that the search finds it where it belongs. The nodes

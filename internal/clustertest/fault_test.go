@@ -91,7 +91,7 @@ func (s *schedule) run(until time.Time) {
 		if victim == nil {
 			continue
 		}
-		s.d.tb.Logf("%s  %s node %d", time.Now().Format("15:04:05.000"), kind.name, victim.id)
+		s.d.say(fmt.Sprintf("%s node %d", kind.name, victim.id))
 		heal := kind.do(s, victim)
 		s.ran[kind.name]++
 		<-time.After(s.hold/2 + time.Duration(s.random.Int64N(int64(s.hold))))

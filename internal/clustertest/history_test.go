@@ -201,6 +201,9 @@ func (c *client) work(ctx context.Context) {
 		if c.step(ctx, conn) != happened {
 			drop()
 		}
+		// So few that a history of minutes can be decided on, and that processes
+		// and faults share the machine with room to spare.
+		pause(ctx, time.Duration(c.random.IntN(40))*time.Millisecond)
 	}
 }
 

@@ -80,6 +80,12 @@ func newDeployment(tb testing.TB, regions []string, nodes, shards int) *deployme
 	return d
 }
 
+// say logs how far the test is, with the time as the nodes' logs have it.
+func (d *deployment) say(what string) {
+	d.tb.Helper()
+	d.tb.Logf("%s  %s", time.Now().UTC().Format("15:04:05.000"), what)
+}
+
 // join makes a node and starts it; the first begins the deployment.
 func (d *deployment) join(region, zone string) *member {
 	d.tb.Helper()

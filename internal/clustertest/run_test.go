@@ -49,10 +49,15 @@ func TestHistoriesAreLinearisableUnderFaults(t *testing.T) {
 	}
 	d.settle()
 	stop()
+	d.say("the cluster is level again")
 	d.checkHistories(tenants)
+	d.say("histories are checked")
+	d.checkTables(tenants, 8)
+	d.say("tables are compared")
 	d.stopAll()
 	d.checkChains(tenants)
 	d.checkResidency(tenants)
+	d.say("done")
 }
 
 // TestWritesGoOnWithinTwoSecondsOfALeadersDeath measures what the issue wants.

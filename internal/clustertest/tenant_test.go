@@ -21,7 +21,6 @@ type resident struct {
 	id      int
 	name    string
 	region  string
-	shard   int
 	secret  string
 	history *history
 }
