@@ -217,6 +217,9 @@ func (n *Node) forceOut(ctx context.Context, node ident.NodeID) error {
 		}
 		if d.Blocked != "" {
 			for _, id := range d.Shards {
+				if n.replaceable(id) {
+					continue
+				}
 				if err := n.replace(ctx, id, node, ident.NodeID{}); err != nil {
 					return err
 				}

@@ -26,7 +26,10 @@ func (n *Node) leadDirectory(ctx context.Context) error {
 	if err := n.wantVoters(ctx, n.dir.Group()); err != nil {
 		return err
 	}
-	return n.replaceReplicas(ctx)
+	if err := n.replaceReplicas(ctx); err != nil {
+		return err
+	}
+	return n.completeReplicas(ctx)
 }
 
 // directs says whether this node leads the directory.
@@ -170,6 +173,47 @@ func (n *Node) replaceReplicas(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// completeReplicas gives shards the replicas that they lack of what they began
+// with: a node was taken out when its region had none to take its place.
+func (n *Node) completeReplicas(ctx context.Context) error {
+	for _, sh := range n.dir.Shards() {
+		if len(sh.Want) >= len(sh.Initial) {
+			continue
+		}
+		nodes, _ := n.load()
+		var have []ident.NodeID
+		for i := range nodes {
+			if _, on := sh.On(nodes[i].ID); on {
+				nodes[i].Out = false // it stays, connected or not
+				have = append(have, nodes[i].ID)
+			}
+		}
+		picked, err := placement.PickReplicas(nodes, sh.Region, have, len(have)+1)
+		if err != nil {
+			return err
+		}
+		for _, id := range picked {
+			if slices.Contains(have, id) {
+				continue
+			}
+			if err := n.replace(ctx, sh.ID, ident.NodeID{}, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// replaceable says whether a shard's region has an active node besides those
+// that the shard is on: one that is not connected now may be in a moment.
+func (n *Node) replaceable(id ident.ShardID) bool {
+	sh, ok := n.dir.Shard(id)
+	return ok && slices.ContainsFunc(n.dir.Nodes(), func(o directory.Node) bool {
+		_, on := sh.On(o.ID)
+		return !on && o.Region == sh.Region && o.State == directory.NodeActive
+	})
 }
 
 // replace wants one replica of a shard on another node; zero for none.
