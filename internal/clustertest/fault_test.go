@@ -17,10 +17,11 @@ import (
 // What it hits depends on who leads at the time, so that the same seed gives
 // the same faults and not always the same victims.
 type schedule struct {
-	d      *deployment
-	random *rand.Rand
-	hold   time.Duration // how long a fault lasts
-	kinds  []faultKind
+	d       *deployment
+	tenants []*resident
+	random  *rand.Rand
+	hold    time.Duration // how long a fault lasts
+	kinds   []faultKind
 	// ran counts faults by name.
 	ran map[string]int
 }
@@ -71,6 +72,98 @@ var linkFaults = []faultKind{
 	}},
 }
 
+// diskFaults hit what a node has on its disk.
+var diskFaults = []faultKind{
+	{"flip bytes of", func(s *schedule, m *member) func() {
+		m.stop(syscall.SIGTERM) // so that files hold what the node had
+		files, err := segments(m.dir)
+		if err != nil {
+			s.d.tb.Error(err)
+		}
+		for range min(2, len(files)) {
+			where, err := flip(files[s.random.IntN(len(files))], s.random)
+			s.d.tb.Logf("flipped: %s (%v)", where, err)
+			// Without its tables the node has to read the log.
+			tables, err := filepath.Glob(filepath.Join(m.dir, "shards", "*", "tenants", "*", "projection*"))
+			if err != nil {
+				s.d.tb.Error(err)
+			}
+			for _, file := range tables {
+				if err := os.RemoveAll(file); err != nil {
+					s.d.tb.Error(err)
+				}
+			}
+		}
+		return func() { s.d.start(m) }
+	}},
+	{"wipe", func(s *schedule, m *member) func() {
+		if m.id == 1 { // it holds the authority's key, of which operators keep a copy
+			return func() {}
+		}
+		m.stop(syscall.SIGKILL)
+		if err := os.RemoveAll(m.dir); err != nil {
+			s.d.tb.Error(err)
+		}
+		return func() {
+			s.d.forget(m)
+			s.d.until("the nodes that are left", patience, s.d.allLed)
+			s.d.join(m.region, m.zone)
+			s.d.run("node", "remove", strconv.Itoa(m.id), "--force")
+			s.d.settle()
+		}
+	}},
+}
+
+// operations are what operators do, with a node killed meanwhile.
+var operations = []faultKind{
+	{"rotate keys, and kill", func(s *schedule, m *member) func() {
+		r := s.tenants[s.random.IntN(len(s.tenants))]
+		done := s.operating("key", "rotate", "--tenant", r.name, "--level", []string{"dek", "kek"}[s.random.IntN(2)])
+		return s.killDuring(m, done)
+	}},
+	{"move a tenant, and kill", func(s *schedule, m *member) func() {
+		shards, err := s.d.shards()
+		if err != nil {
+			return func() {}
+		}
+		r := s.tenants[s.random.IntN(len(s.tenants))]
+		var choice []int
+		for _, shard := range shards {
+			if shard.Region == r.region {
+				choice = append(choice, shard.Shard)
+			}
+		}
+		if len(choice) == 0 {
+			return func() {}
+		}
+		to := choice[s.random.IntN(len(choice))]
+		done := s.operating("tenant", "move", strconv.Itoa(r.id), "--shard", strconv.Itoa(to))
+		return s.killDuring(m, done)
+	}},
+}
+
+// operating runs an operator's command, and tells when it has ended and how.
+func (s *schedule) operating(args ...string) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.d.operate(args...)
+		done <- err
+	}()
+	return done
+}
+
+// killDuring kills a node a moment after a command has begun. That the command
+// fails is no fault; what it leaves behind would be.
+func (s *schedule) killDuring(m *member, done <-chan error) func() {
+	<-time.After(time.Duration(s.random.IntN(400)) * time.Millisecond)
+	m.stop(syscall.SIGKILL)
+	return func() {
+		s.d.start(m)
+		err := <-done
+		s.d.tb.Logf("the command ended with: %v", err)
+	}
+}
+
 // links puts faults on all links of a node.
 func (s *schedule) links(m *member, out, in faults) func() {
 	for _, other := range s.d.all() {
@@ -99,6 +192,7 @@ func (s *schedule) run(until time.Time) {
 		<-time.After(s.hold / 2)
 	}
 	s.d.net.heal()
+	s.d.say("no more faults")
 	for _, m := range s.d.all() {
 		m.signal(syscall.SIGCONT)
 		s.d.start(m)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,8 +48,9 @@ type deployment struct {
 	bin     string
 	dir     string
 	net     *network
-	mu      sync.Mutex // guards members
+	mu      sync.Mutex // guards members and joined
 	members []*member
+	joined  int    // nodes that ever were
 	token   string // the operator's
 	ca      string
 }
@@ -57,11 +59,12 @@ type deployment struct {
 // their own, and a number of shards in each.
 func newDeployment(tb testing.TB, regions []string, nodes, shards int) *deployment {
 	tb.Helper()
-	dir := os.Getenv("KIMBERLITE_CLUSTER_KEEP")
-	if dir == "" {
-		dir = tb.TempDir()
-	} else if err := os.MkdirAll(dir, 0o700); err != nil {
-		tb.Fatal(err)
+	dir := tb.TempDir()
+	if keep := os.Getenv("KIMBERLITE_CLUSTER_KEEP"); keep != "" {
+		dir = filepath.Join(keep, tb.Name())
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	d := &deployment{tb: tb, bin: testbed.Binary(tb), dir: dir}
 	d.net = newNetwork(d.pids, d.ownerOf)
@@ -89,7 +92,10 @@ func (d *deployment) say(what string) {
 // join makes a node and starts it; the first begins the deployment.
 func (d *deployment) join(region, zone string) *member {
 	d.tb.Helper()
-	id := len(d.all()) + 1
+	d.mu.Lock()
+	d.joined++
+	id := d.joined
+	d.mu.Unlock()
 	m := &member{
 		id: id, region: region, zone: zone, dir: filepath.Join(d.dir, fmt.Sprintf("node-%d", id)),
 		peer: freeAddress(d.tb), pg: freeAddress(d.tb), rpc: freeAddress(d.tb), health: freeAddress(d.tb),
@@ -109,7 +115,14 @@ func (d *deployment) join(region, zone string) *member {
 		if err != nil {
 			d.tb.Fatal(err)
 		}
-		d.token, d.ca = strings.TrimSpace(string(secret)), filepath.Join(m.dir, "cluster", "ca.pem")
+		ca, err := os.ReadFile(filepath.Join(m.dir, "cluster", "ca.pem"))
+		if err != nil {
+			d.tb.Fatal(err)
+		}
+		d.token, d.ca = strings.TrimSpace(string(secret)), filepath.Join(d.dir, "ca.pem")
+		if err := os.WriteFile(d.ca, ca, 0o600); err != nil {
+			d.tb.Fatal(err)
+		}
 	} else {
 		file := filepath.Join(d.dir, fmt.Sprintf("join-%d.token", id))
 		if err := os.WriteFile(file, []byte(d.run("node", "token", "create", "--region", region)), 0o600); err != nil {
@@ -129,6 +142,13 @@ func (d *deployment) all() []*member {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]*member(nil), d.members...)
+}
+
+// forget leaves a node out that is gone for good.
+func (d *deployment) forget(m *member) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.members = slices.DeleteFunc(d.members, func(other *member) bool { return other == m })
 }
 
 // in returns the nodes of a region.
@@ -390,6 +410,20 @@ func (d *deployment) shards() ([]shardStatus, error) {
 	return all, nil
 }
 
+// allLed says whether every shard has a leader that is known.
+func (d *deployment) allLed() error {
+	all, err := d.shards()
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.Leader == nil || *s.Leader == 0 {
+			return fmt.Errorf("shard %d has no leader", s.Shard)
+		}
+	}
+	return nil
+}
+
 // settle waits until every shard has a leader and all its members are level.
 func (d *deployment) settle() {
 	d.tb.Helper()
@@ -402,9 +436,15 @@ func (d *deployment) settle() {
 			if s.Leader == nil || *s.Leader == 0 {
 				return fmt.Errorf("shard %d has no leader", s.Shard)
 			}
+			if want := min(len(d.in(s.Region)), 3); len(s.Members) != want {
+				return fmt.Errorf("shard %d has %d members, %d are wanted", s.Shard, len(s.Members), want)
+			}
 			for _, m := range s.Members {
 				if m.Lag > 0 || !m.Active || m.CatchingUp || m.Learner {
 					return fmt.Errorf("shard %d: %+v", s.Shard, m)
+				}
+				if !slices.ContainsFunc(d.all(), func(there *member) bool { return there.id == m.Node }) {
+					return fmt.Errorf("shard %d is still on node %d", s.Shard, m.Node)
 				}
 			}
 		}

@@ -2,9 +2,11 @@ package clustertest
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -41,7 +43,10 @@ func TestHistoriesAreLinearisableUnderFaults(t *testing.T) {
 	d := newDeployment(t, []string{east, west}, 3, 2)
 	tenants := tenantsOf(d, 6)
 	stop := d.load(tenants, 3, seed)
-	s := &schedule{d: d, random: rand.New(rand.NewPCG(seed, 1)), hold: 2 * time.Second, kinds: slices.Concat(processFaults, linkFaults)}
+	s := &schedule{d: d, random: rand.New(rand.NewPCG(seed, 1)), hold: 2 * time.Second, tenants: tenants, kinds: slices.Concat(processFaults, linkFaults, operations)}
+	if os.Getenv("KIMBERLITE_SOAK_MINUTES") != "" {
+		s.kinds = append(s.kinds, diskFaults...)
+	}
 	s.run(time.Now().Add(soak(t, 40*time.Second)))
 	t.Logf("faults: %v", s.ran)
 	for _, m := range d.all() {
@@ -58,6 +63,40 @@ func TestHistoriesAreLinearisableUnderFaults(t *testing.T) {
 	d.checkChains(tenants)
 	d.checkResidency(tenants)
 	d.say("done")
+}
+
+// TestDisksThatAreDamagedOrGone flips bytes on one node and wipes another, under
+// load.
+func TestDisksThatAreDamagedOrGone(t *testing.T) {
+	seed := seedOf(t)
+	d := newDeployment(t, []string{east}, 3, 1)
+	tenants := []*resident{d.createTenant(1, east), d.createTenant(2, east)}
+	stop := d.load(tenants, 2, seed)
+	s := &schedule{d: d, tenants: tenants, random: rand.New(rand.NewPCG(seed, 1)), hold: time.Second}
+	<-time.After(3 * time.Second)
+	for i, kind := range diskFaults {
+		victim := d.all()[1+i%2]
+		d.say(kind.name + " node " + victim.dir)
+		heal := kind.do(s, victim)
+		<-time.After(time.Second)
+		heal()
+		for _, m := range d.all() {
+			d.ready(m)
+		}
+		d.settle()
+		if i == 0 {
+			d.until("the damage named", patience, func() error {
+				if !strings.Contains(tail(victim.log), "was put aside and is fetched again") {
+					return errors.New("the node's log does not name it")
+				}
+				return nil
+			})
+		}
+	}
+	stop()
+	d.checkHistories(tenants)
+	d.stopAll()
+	d.checkChains(tenants)
 }
 
 // TestWritesGoOnWithinTwoSecondsOfALeadersDeath measures what the issue wants.
