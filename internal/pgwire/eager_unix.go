@@ -10,7 +10,7 @@ func arrived(socket syscall.RawConn) bool {
 	err := socket.Read(func(fd uintptr) bool {
 		var b [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		ready = err != syscall.EAGAIN && err != syscall.EINTR //nolint:errorlint // a bare errno
+		ready = err != syscall.EAGAIN && err != syscall.EINTR
 		return true
 	})
 	return ready || err != nil

@@ -145,7 +145,7 @@ func TestAnyNodeServesATenantOfAnother(t *testing.T) {
 	c.ChannelBinding = "require" // by the certificate that the entry node shows
 	conn, err := pgx.ConnectConfig(t.Context(), c)
 	check(t, err)
-	defer conn.Close(t.Context()) //nolint:errcheck // closed below
+	defer conn.Close(t.Context()) // closed below
 	must(t, conn, "CREATE TABLE t (id BIGINT PRIMARY KEY, v TEXT)")
 	long := strings.Repeat("x", 3<<20)
 	must(t, conn, "INSERT INTO t VALUES ($1, $2), (2, 'short')", 1, long)
@@ -318,7 +318,7 @@ func TestLostLeaderIsToldByWhatWasUnderWay(t *testing.T) {
 		must(t, conn, "CREATE TABLE t (id BIGINT PRIMARY KEY)")
 		r, w, err := os.Pipe()
 		check(t, err)
-		defer w.Close() //nolint:errcheck // it unblocks the COPY
+		defer w.Close() // it unblocks the COPY
 		failed := make(chan error, 1)
 		go func() {
 			_, err := conn.PgConn().CopyFrom(context.Background(), r, "COPY t FROM STDIN")
