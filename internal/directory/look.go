@@ -137,7 +137,7 @@ func (d *Directory) TenantCount(shard ident.ShardID) int {
 func (d *Directory) Counts() (tenants, erased int) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return len(d.state.tenants.byID), len(d.state.tenants.erased)
+	return d.state.tenants.count, len(d.state.tenants.erased)
 }
 
 // Deployment returns what is one for all nodes.

@@ -282,10 +282,15 @@ func (s *state) check() error {
 			return damaged("tenant %d was erased in no region, or is there", id)
 		}
 	}
-	for id := range s.tenants.byID {
+	misplaced := uint64(0)
+	s.tenants.ids.from(0, func(id uint64) bool {
 		if !s.placed(s.tenants.get(id)) {
-			return damaged("tenant %d is on a shard that is not there, or outside of its region", id)
+			misplaced = id
 		}
+		return misplaced == 0
+	})
+	if misplaced != 0 {
+		return damaged("tenant %d is on a shard that is not there, or outside of its region", misplaced)
 	}
 	return s.past.check()
 }

@@ -11,11 +11,10 @@ import (
 const slabRecords = 4096
 
 // record is a tenant in memory, without a pointer. 48 bytes; to it come about
-// 25 each in byID and byName, 8 to 16 in ids, 4 in members, and the name.
+// 15 each in byID and byName, 8 to 16 in ids, 4 in members, and the name.
 type record struct {
 	id, epoch uint64
 	chunk     uint32 // of the name
-	next      uint32 // the slot after this one whose name hashes alike, and 1; or 0
 	shard     uint32
 	other     uint32 // target or source of a move, or 0
 	pos       uint32 // place in the shard's members
@@ -44,8 +43,9 @@ type table struct {
 	used    uint32   // slots that were ever used
 	free    []uint32 // of these, those that are not
 	names   arena
-	byID    map[uint64]uint32 // slot
-	byName  map[uint64]uint32 // hash of the name: first slot
+	byID    index
+	byName  index
+	count   int
 	ids     order
 	members map[uint32]*members // by shard
 	// unsettled are the slots of tenants that are being created or moved.
@@ -56,33 +56,43 @@ type table struct {
 
 func newTable() *table {
 	return &table{
-		seed: maphash.MakeSeed(), byID: map[uint64]uint32{}, byName: map[uint64]uint32{},
-		members: map[uint32]*members{}, unsettled: map[uint32]struct{}{}, erased: map[uint64]uint64{},
+		seed: maphash.MakeSeed(), members: map[uint32]*members{}, unsettled: map[uint32]struct{}{}, erased: map[uint64]uint64{},
 	}
 }
 
 func (t *table) at(slot uint32) *record { return &t.slabs[slot/slabRecords][slot%slabRecords] }
 
+func (t *table) hashID(id uint64) uint64     { return maphash.Comparable(t.seed, id) }
+func (t *table) hashName(name string) uint64 { return maphash.String(t.seed, name) }
+
+// find returns a tenant's slot.
+func (t *table) find(id uint64) (slot uint32, ok bool) {
+	for s := t.byID.seek(t.hashID(id)); ; {
+		if slot, ok = s.next(); !ok || t.at(slot).id == id {
+			return slot, ok
+		}
+	}
+}
+
 // get returns a tenant's record, nil when there is none.
 func (t *table) get(id uint64) *record {
-	slot, ok := t.byID[id]
-	if !ok {
-		return nil
+	if slot, ok := t.find(id); ok {
+		return t.at(slot)
 	}
-	return t.at(slot)
+	return nil
 }
 
 // named returns the record of the tenant called name, or nil.
 func (t *table) named(name string) *record {
-	slot, ok := t.byName[maphash.String(t.seed, name)]
-	for ok {
-		r := t.at(slot)
-		if t.names.get(r.name()) == name {
+	for s := t.byName.seek(t.hashName(name)); ; {
+		slot, ok := s.next()
+		if !ok {
+			return nil
+		}
+		if r := t.at(slot); t.names.get(r.name()) == name {
 			return r
 		}
-		slot, ok = r.next-1, r.next != 0
 	}
-	return nil
 }
 
 // add puts in a tenant whose id and name are free.
@@ -90,7 +100,8 @@ func (t *table) add(id uint64, name string, p placement) {
 	slot := t.slot()
 	r := t.at(slot)
 	*r = record{id: id}
-	t.byID[id] = slot
+	t.byID.add(t.hashID(id), slot)
+	t.count++
 	t.ids.add(id)
 	t.setName(slot, name)
 	r.shard = p.shard
@@ -116,7 +127,7 @@ func (t *table) slot() uint32 {
 
 // set changes where a tenant is.
 func (t *table) set(r *record, p placement) {
-	slot := t.byID[r.id]
+	slot, _ := t.find(r.id)
 	if r.shard != p.shard {
 		t.leave(slot)
 		r.shard = p.shard
@@ -136,11 +147,12 @@ func (r *record) placement() placement {
 
 // remove forgets a tenant altogether.
 func (t *table) remove(r *record) {
-	slot := t.byID[r.id]
+	slot, _ := t.find(r.id)
 	t.dropName(slot)
 	t.leave(slot)
 	t.ids.remove(r.id)
-	delete(t.byID, r.id)
+	t.byID.remove(t.hashID(r.id), slot)
+	t.count--
 	delete(t.unsettled, slot)
 	*r = record{}
 	t.free = append(t.free, slot)
@@ -165,37 +177,21 @@ func (t *table) erasedAt(id uint64) (shard uint32, region uint16, ok bool) {
 
 // rename gives a tenant a name that is free.
 func (t *table) rename(r *record, name string) {
-	slot := t.byID[r.id]
+	slot, _ := t.find(r.id)
 	t.dropName(slot)
 	t.setName(slot, name)
 }
 
 func (t *table) setName(slot uint32, name string) {
-	r, ref, hash := t.at(slot), t.names.put(name), maphash.String(t.seed, name)
-	r.chunk, r.off, r.size, r.next = ref.chunk, ref.off, ref.size, 0
-	if first, ok := t.byName[hash]; ok {
-		r.next = first + 1
-	}
-	t.byName[hash] = slot
+	r, ref := t.at(slot), t.names.put(name)
+	r.chunk, r.off, r.size = ref.chunk, ref.off, ref.size
+	t.byName.add(t.hashName(name), slot)
 }
 
 func (t *table) dropName(slot uint32) {
-	r := t.at(slot)
-	hash := maphash.String(t.seed, t.names.get(r.name()))
-	t.names.drop(r.name())
-	first := t.byName[hash]
-	switch {
-	case first != slot:
-		before := t.at(first)
-		for before.next-1 != slot {
-			before = t.at(before.next - 1)
-		}
-		before.next = r.next
-	case r.next != 0:
-		t.byName[hash] = r.next - 1
-	default:
-		delete(t.byName, hash)
-	}
+	ref := t.at(slot).name()
+	t.byName.remove(t.hashName(t.names.get(ref)), slot)
+	t.names.drop(ref)
 }
 
 // join lists a tenant under its shard.
