@@ -168,10 +168,7 @@ func (n *Node) serveCheckpoint(ctx context.Context, from peer.Peer, body []byte,
 	if err != nil {
 		return err
 	}
-	if err := json.NewEncoder(w).Encode(p); err != nil {
-		return fault.Wrap("checkpoint", fault.Unavailable, err, "the stream was cut")
-	}
-	return nil
+	return replication.WriteCheckpoint(w, p)
 }
 
 // directoryCheckpoint returns the directory's last checkpoint, making one when
@@ -194,10 +191,7 @@ func (n *Node) fetch(ctx context.Context, from ident.NodeID, id ident.ShardID, a
 		return p, err
 	}
 	defer r.Close() //nolint:errcheck // read to its end or given up
-	if err := json.NewDecoder(r).Decode(&p); err != nil {
-		return p, fault.Wrap("checkpoint", fault.Unavailable, err, "the checkpoint of node %s was cut", from)
-	}
-	return p, nil
+	return replication.ReadCheckpoint(r)
 }
 
 // replicaPeer reaches the other replicas of a shard; it implements shard.Peer.

@@ -1,5 +1,7 @@
 package directory
 
+import "math"
+
 // index finds slots by hash: open addressing in many small parts, so that it
 // grows a part at a time, and 8 bytes an entry, so that a look-up touches one
 // line of memory before the record's. Go's own map takes twice the memory, and
@@ -25,12 +27,12 @@ type part struct {
 type seek struct {
 	p    *part
 	i    int
-	want uint32
+	want uint64
 }
 
 func (x *index) seek(hash uint64) seek {
 	p := &x.parts[hash>>(64-indexPartBits)]
-	return seek{p: p, want: uint32(hash), i: int(uint32(hash)) & (len(p.entries) - 1)}
+	return seek{p: p, want: hash & math.MaxUint32, i: int(uint32(hash)) & (len(p.entries) - 1)}
 }
 
 // next returns the next slot that may be the one that is searched for.
@@ -44,7 +46,7 @@ func (s *seek) next() (slot uint32, ok bool) {
 			return 0, false
 		}
 		s.i = (s.i + 1) & mask
-		if uint32(e>>32) == s.want {
+		if e>>32 == s.want {
 			return uint32(e) - 1, true
 		}
 	}
