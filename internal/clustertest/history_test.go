@@ -53,6 +53,9 @@ var growingSet = porcupine.Model{
 	DescribeState: func(state any) string { return state.(summary).String() },
 }
 
+// clock is how the nodes' logs write a time.
+const clock = "15:04:05.000"
+
 // outcome is what a client knows of an operation.
 type outcome int
 
@@ -69,13 +72,15 @@ type history struct {
 	mu    sync.Mutex // guards the rest
 	done  []porcupine.Operation
 	open  []porcupine.Operation // outcome not known
-	not   []insert              // refused
+	not   map[insert]string     // refused, and what was said
 	codes map[string]int        // of refusals, by SQLSTATE
 }
 
-func newHistory() *history { return &history{began: time.Now(), codes: map[string]int{}} }
+func newHistory() *history {
+	return &history{began: time.Now(), not: map[insert]string{}, codes: map[string]int{}}
+}
 
-func (h *history) add(o outcome, code string, op porcupine.Operation) {
+func (h *history) add(o outcome, code, said string, op porcupine.Operation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if code != "" {
@@ -90,7 +95,7 @@ func (h *history) add(o outcome, code string, op porcupine.Operation) {
 		}
 	case refused:
 		if id := op.Input.(insert); id != 0 {
-			h.not = append(h.not, id)
+			h.not[id] = fmt.Sprintf("%s to %s: %s", h.began.Add(time.Duration(op.Call)).UTC().Format(clock), h.began.Add(time.Duration(op.Return)).UTC().Format(clock), said)
 		}
 	}
 }
@@ -132,10 +137,14 @@ func (h *history) check(final []int64, within time.Duration) error {
 			}
 		}
 	}
-	for _, id := range h.not {
+	var wrong []error
+	for id, said := range h.not {
 		if there[int64(id)] {
-			return fmt.Errorf("insert %d was refused, and took effect", id)
+			wrong = append(wrong, fmt.Errorf("insert %d was refused, and took effect: %s", id, said))
 		}
+	}
+	if len(wrong) > 0 {
+		return errors.Join(wrong...)
 	}
 	end := int64(time.Since(h.began))
 	for _, op := range h.open {
@@ -224,7 +233,7 @@ func (c *client) step(ctx context.Context, conn *pgx.Conn) outcome {
 	}
 	op.Return = int64(time.Since(c.history.began))
 	o, code := outcomeOf(err)
-	c.history.add(o, code, op)
+	c.history.add(o, code, fmt.Sprintf("at port %d: %v", conn.Config().Port, err), op)
 	return o
 }
 
@@ -272,7 +281,7 @@ func TestTheCheckerFindsWhatIsWrong(t *testing.T) {
 		"a stale read":                    {&history{done: []porcupine.Operation{op(1, 5, 0, 1, summary{}), op(2, 0, 2, 3, summary{})}}, []int64{5}, false},
 		"a read that goes back":           {&history{done: []porcupine.Operation{op(1, 5, 0, 10, summary{}), op(2, 0, 1, 2, one), op(3, 0, 3, 4, summary{})}}, []int64{5}, false},
 		"a lost insert":                   {&history{done: []porcupine.Operation{op(1, 5, 0, 1, summary{})}}, nil, false},
-		"a refused insert took effect":    {&history{not: []insert{5}}, []int64{5}, false},
+		"a refused insert took effect":    {&history{not: map[insert]string{5: ""}}, []int64{5}, false},
 		"an insert of nobody":             {&history{}, []int64{5}, false},
 		"an unknown one took effect":      {&history{open: []porcupine.Operation{op(1, 5, 0, 1, summary{})}, done: []porcupine.Operation{op(2, 0, 2, 3, summary{}), op(2, 0, 4, 5, one)}}, []int64{5}, true},
 		"an unknown one came and went":    {&history{open: []porcupine.Operation{op(1, 5, 0, 1, summary{})}, done: []porcupine.Operation{op(2, 0, 2, 3, one)}}, nil, false},
@@ -302,16 +311,16 @@ func TestALongHistoryWithUnknownOutcomesIsDecidedOn(t *testing.T) {
 			at += 2
 			id := 1 + random.Int64N(1<<40)
 			if random.IntN(3) == 0 {
-				h.add(happened, "", op(1, 0, at-10, at+1, state))
+				h.add(happened, "", "", op(1, 0, at-10, at+1, state))
 				continue
 			}
 			state = state.with(insert(id))
 			final = append(final, id)
-			h.add(happened, "", op(2, insert(id), at, at+1, summary{}))
+			h.add(happened, "", "", op(2, insert(id), at, at+1, summary{}))
 		}
 		for k := range 8 {
 			id := 1 + random.Int64N(1<<40)
-			h.add(unknown, "", op(10+k, insert(id), at, at+1, summary{}))
+			h.add(unknown, "", "", op(10+k, insert(id), at, at+1, summary{}))
 			if random.IntN(2) == 0 {
 				state = state.with(insert(id))
 				final = append(final, id)

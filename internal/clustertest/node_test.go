@@ -86,7 +86,7 @@ func newDeployment(tb testing.TB, regions []string, nodes, shards int) *deployme
 // say logs how far the test is, with the time as the nodes' logs have it.
 func (d *deployment) say(what string) {
 	d.tb.Helper()
-	d.tb.Logf("%s  %s", time.Now().UTC().Format("15:04:05.000"), what)
+	d.tb.Logf("%s  %s", time.Now().UTC().Format(clock), what)
 }
 
 // join makes a node and starts it; the first begins the deployment.
