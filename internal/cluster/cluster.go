@@ -87,6 +87,11 @@ type Node struct {
 	hosts   map[ident.ShardID]*host
 	marks   marks
 
+	// ledBy is who leads the shards, and ledSince since when all of it has been
+	// so: spreadLeaders' alone.
+	ledBy    map[ident.ShardID]ident.NodeID
+	ledSince time.Time
+
 	routes  routes
 	reports reports
 	moves   moves

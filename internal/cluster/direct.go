@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -270,11 +271,19 @@ func (n *Node) spreadLeaders(ctx context.Context) error {
 			return nil
 		}
 	}
+	now := map[ident.ShardID]ident.NodeID{}
 	for i := range groups {
 		// A shard without a leader elects one first.
 		groups[i].Leader, _ = n.peekLeader(ctx, groups[i].Shard)
+		now[groups[i].Shard] = groups[i].Leader
+	}
+	if !maps.Equal(now, n.ledBy) {
+		n.ledBy, n.ledSince = now, time.Now()
 	}
 	for _, t := range placement.SpreadLeaders(nodes, groups, 1) {
+		if o, ok := n.dir.Node(t.From); ok && o.State == directory.NodeActive && time.Since(n.ledSince) < spreadAfter {
+			continue
+		}
 		_, err := ask[none](ctx, n, t.From, "transfer", transferCall{t.Shard, t.To})
 		if err != nil {
 			return err
@@ -283,6 +292,10 @@ func (n *Node) spreadLeaders(ctx context.Context) error {
 	}
 	return nil
 }
+
+// spreadAfter is how long nothing has changed before leaders are spread: each
+// transfer costs the shard's clients their connections.
+const spreadAfter = 30 * time.Second
 
 type transferCall struct {
 	Shard ident.ShardID `json:"shard"`

@@ -190,6 +190,8 @@ type tenantCall struct {
 	Tenant ident.TenantID `json:"tenant"`
 	Shard  ident.ShardID  `json:"shard"`
 	Epoch  uint64         `json:"epoch"`
+	// Index is how far the caller's copy of the directory is.
+	Index uint64 `json:"index,omitempty"`
 }
 
 // source asks the leader of the shard that the tenant comes from.
@@ -204,7 +206,7 @@ func (m *mover) source(ctx context.Context, name string) (shard.TenantState, err
 	if err != nil {
 		return shard.TenantState{}, err
 	}
-	return ask[shard.TenantState](ctx, m.h.n, leader, name, tenantCall{m.t.ID, id, m.epoch})
+	return ask[shard.TenantState](ctx, m.h.n, leader, name, tenantCall{Tenant: m.t.ID, Shard: id, Epoch: m.epoch})
 }
 
 // bringKey has a majority of this shard's replicas hold the tenant's wrapped
@@ -473,7 +475,7 @@ func (n *Node) dropKeys(ctx context.Context, id ident.ShardID, t ident.TenantID)
 	}
 	var errs []error
 	for _, r := range sh.Want {
-		if _, err := ask[none](ctx, n, r.Node, "key-drop", tenantCall{Tenant: t, Shard: id}); err != nil {
+		if _, err := ask[none](ctx, n, r.Node, "key-drop", tenantCall{Tenant: t, Shard: id, Index: n.dir.Applied()}); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -91,9 +91,14 @@ func (n *Node) serveMoveRelease(ctx context.Context, from peer.Peer, c tenantCal
 	return none{}, h.shard.Release(ctx, c.Tenant, c.Epoch)
 }
 
-func (n *Node) serveKeyDrop(_ context.Context, from peer.Peer, c tenantCall) (none, error) {
+func (n *Node) serveKeyDrop(ctx context.Context, from peer.Peer, c tenantCall) (none, error) {
 	if from.Region != n.identity.Region {
 		return none{}, fault.New("keys", fault.Denied, "node %s is in another region", from.Node)
+	}
+	wait, cancel := context.WithTimeout(ctx, copyWait)
+	defer cancel()
+	if err := n.dir.WaitApplied(wait, c.Index); err != nil {
+		return none{}, err
 	}
 	t, ok := n.dir.Tenant(c.Tenant)
 	if ok && t.Shard == c.Shard {

@@ -152,9 +152,13 @@ func TestCertificatesAndTheirAuthorityAreReplacedWhileTheDeploymentRuns(t *testi
 	d.add("us-east")
 	l.more(10)
 	l.whole()
-	if st, err := c.Status(t.Context()); err != nil || len(st.Problems) > 0 {
-		t.Errorf("%+v %v", st.Problems, err)
-	}
+	d.wait("nothing to complain about", func() error {
+		st, err := c.Status(t.Context())
+		if err == nil && len(st.Problems) > 0 {
+			err = fmt.Errorf("%q", st.Problems)
+		}
+		return err
+	})
 }
 
 func TestACreationThatWasInterruptedIsFinishedOrGivenUp(t *testing.T) {
