@@ -127,6 +127,25 @@ func TestShutdownLetsStatementsFinish(t *testing.T) {
 	}
 }
 
+// A driver that reads FATAL before ReadyForQuery reports that its statement
+// failed, and this one has been carried out.
+func TestShutdownAnswersTheSyncOfAStatementThatFinished(t *testing.T) {
+	d := openDoor(t, nil)
+	busy := d.loggedIn(t)
+	busy.send(&pgproto3.Parse{Query: "SELECT pg_sleep(0.3)"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{})
+	s := d.srv.session(busy.h.PID)
+	eventually(t, "the statement runs", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.running
+	})
+	done := make(chan error, 1)
+	go func() { done <- d.srv.Shutdown(context.Background()) }()
+	busy.want("12DCZI")
+	busy.want("E(FATAL 57P01).")
+	check(t, <-done)
+}
+
 func TestShutdownCancelsWhatTakesTooLong(t *testing.T) {
 	d := openDoor(t, nil)
 	busy := d.loggedIn(t)

@@ -48,6 +48,9 @@ func newReader(src io.Reader, max int, beforeRead func() error) *reader {
 // buffered is how many bytes have arrived that nobody has asked for yet.
 func (r *reader) buffered() int { return r.w - r.r }
 
+// syncNext says whether a whole Sync has arrived and is next.
+func (r *reader) syncNext() bool { return r.buffered() >= 5 && r.buf[r.r] == 'S' }
+
 // need waits until n bytes stand in the buffer.
 func (r *reader) need(n int) error {
 	for r.w-r.r < n {

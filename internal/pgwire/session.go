@@ -166,7 +166,7 @@ func (s *session) loop() {
 	}
 	s.r.grant = func(n int) error { return s.srv.memory.take(s.tenantID, n) }
 	for {
-		if err := s.reason(); err != nil {
+		if err := s.reason(); err != nil && !s.mustSync() {
 			s.fatal(err)
 			return
 		}
@@ -186,6 +186,11 @@ func (s *session) loop() {
 		}
 	}
 }
+
+// mustSync says that a Sync is next which ends what has been carried out, or
+// has failed: drivers take what ends the session before it for the outcome of
+// their statement, which then seems not to have taken effect.
+func (s *session) mustSync() bool { return !s.tx.implicit && s.r.syncNext() }
 
 // beforeRead is called before the session waits for its client: what it has to
 // say is sent, and the time that it waits is bounded.
