@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"crypto/tls"
+
 	"kimberlite/internal/fault"
 )
 
@@ -22,3 +24,7 @@ func (n *Node) InContact() error {
 	}
 	return nil
 }
+
+// Certificate returns the node's certificate that is in force, which clients
+// can verify, too: it names the hosts that they reach the node by.
+func (n *Node) Certificate() (*tls.Certificate, error) { return n.creds.certificate() }

@@ -27,6 +27,8 @@ type certificate struct {
 	certFile, keyFile string
 	clock             clock.Clock
 	log               *slog.Logger
+	// member, if not nil, has the certificate, and the files are its own.
+	member func() (*tls.Certificate, error)
 
 	mu      sync.Mutex // guards all below
 	current *tls.Certificate
@@ -50,6 +52,9 @@ func (p *certificate) config(protocols ...string) *tls.Config {
 }
 
 func (p *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if p.member != nil {
+		return p.member()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.current, nil
@@ -57,6 +62,9 @@ func (p *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // reload reads the files again, if they have changed.
 func (p *certificate) reload() {
+	if p.member != nil {
+		return
+	}
 	changed, err := p.read()
 	switch {
 	case err != nil:

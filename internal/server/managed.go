@@ -28,7 +28,12 @@ func (o managed) Status(ctx context.Context) (*deployment.Status, error) {
 	out := &deployment.Status{
 		Deployment: st.Deployment, Created: st.Created, Problems: st.Problems,
 		Directory: deployment.Group{Leader: st.Directory.Leader, Term: st.Directory.Term, Applied: st.Directory.Applied},
-		Nodes:     each(st.Nodes, showNode), Shards: each(st.Shards, showShard),
+		Shards:    each(st.Shards, showShard),
+	}
+	for i := range st.Nodes {
+		if st.Nodes[i].State != directory.NodeRemoved {
+			out.Nodes = append(out.Nodes, showNode(&st.Nodes[i]))
+		}
 	}
 	for _, m := range st.Directory.Members {
 		if m.Learner {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -109,6 +110,10 @@ func (s *Server) openCertificates(context.Context) error {
 			}
 		}
 		c, err := openCertificate(cert, key, s.o.Clock, s.log)
+		if own, _ := nodeFiles(s.c.Data.Dir); err == nil && cert == own {
+			// The node renews it by itself, and a new one is in force at once.
+			c.member = func() (*tls.Certificate, error) { return s.node.Cluster().Certificate() }
+		}
 		if err == nil {
 			s.certificates = append(s.certificates, c)
 		}
