@@ -182,3 +182,56 @@ func TestAClusterOfOneNodePrintsWhatTheTranscriptShows(t *testing.T) {
 		t.Errorf("%s differs; -update writes it anew. It is now:\n%s", file, difference(string(want), got))
 	}
 }
+
+// join makes a node of the cluster that the place acts on, and serves it.
+func (p *place) join(name string) *member {
+	p.t.Helper()
+	n := p.newNode(name)
+	token := strings.TrimSpace(p.must("node", "token", "create", "--region", "local"))
+	p.must("node", "join", "--data", n.dir, "--listen", n.peer, "--zone", name, "--token", token)
+	p.failure(p.run("node", "join", "--data", n.dir+"-again", "--listen", n.peer, "--token", token), 5, "token")
+	p.serve(n)
+	return n
+}
+
+// until runs a command of sh until it succeeds.
+func (p *place) until(line string) {
+	p.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		o := p.shell(line)
+		if o.status == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not yet: %s: exit %d\n%s%s", line, o.status, o.stdout, o.stderr)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// TestNodesJoinAClusterAreDrainedAndRemoved has three nodes join the first
+// one, drains one of those that hold a shard, and takes it out.
+func TestNodesJoinAClusterAreDrainedAndRemoved(t *testing.T) {
+	t.Parallel()
+	p, _ := newCluster(t)
+	for _, name := range []string{"node-2", "node-3", "node-4"} {
+		p.join(name)
+	}
+	p.until(`test "$(kimberlite node list --json | grep -c '"alive": true')" = 4`)
+	p.must("shard", "create", "--region", "local", "--nodes", "2,3,4")
+	p.failure(p.run("node", "remove", "3"), 1, "not drained")
+	// Node 1 can take what it has.
+	if out := p.must("node", "drain", "3", "--timeout", "1m"); !strings.Contains(out, "it can be removed") {
+		t.Fatal(out)
+	}
+	p.must("node", "remove", "3")
+	p.until(`kimberlite shard show 2 --json | sed -n 's/.*"node": \(.*\),/\1/p' | sort | tr '\n' ' ' | grep -qx '1 2 4 '`)
+	if list := p.must("node", "list"); strings.Contains(list, "\n3 ") {
+		t.Errorf("node 3 is still listed:\n%s", list)
+	}
+	if list := p.must("node", "list", "--removed"); !strings.Contains(list, "removed") {
+		t.Errorf("node 3 is not among those that were removed:\n%s", list)
+	}
+	p.failure(p.run("node", "drain", "3"), 1, "removed")
+}

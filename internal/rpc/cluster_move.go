@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -136,29 +138,62 @@ func (s clusterService) MoveTenant(ctx context.Context, r *v1.MoveTenantRequest,
 	return follow(ctx, c, id, ident.NewShardID(r.GetShard()), func(m *v1.Move) error { return stream.Send(&v1.MoveTenantResponse{Move: m}) })
 }
 
+// tellAgain is how often a move is told of that does not change: a stream that
+// is silent for long is given up on its way.
+const tellAgain = 10 * time.Second
+
 // follow moves a tenant and tells each change, to the move's end.
 func follow(ctx context.Context, c ClusterMoves, id ident.TenantID, to ident.ShardID, tell func(*v1.Move) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	type ended struct {
+		move *deployment.Move
+		err  error
+	}
+	changes, end := make(chan deployment.Move), make(chan ended, 1)
+	var mover sync.WaitGroup
+	mover.Go(func() {
+		m, err := c.MoveTenant(ctx, id, to, func(m deployment.Move) {
+			select {
+			case changes <- m:
+			case <-ctx.Done(): // nobody listens
+			}
+		})
+		end <- ended{m, err}
+	})
+	defer mover.Wait()
+	defer cancel()
+	ticker := time.NewTicker(tellAgain)
+	defer ticker.Stop()
 	var told deployment.Move
-	each := func(m deployment.Move) {
-		if m == told {
-			return
+	for {
+		select {
+		case m := <-changes:
+			if m == told {
+				continue
+			}
+			told = m
+		case <-ticker.C:
+			if told.Tenant.IsZero() {
+				told = deployment.Move{Tenant: id, To: to, Phase: deployment.Copying}
+			}
+		case e := <-end:
+			if e.err != nil {
+				return e.err
+			}
+			if *e.move != told {
+				if err := tell(toMove(e.move)); err != nil {
+					return err
+				}
+			}
+			if e.move.Phase == deployment.Aborted {
+				return fault.New("tenant move", fault.Unavailable, "the move was aborted and the tenant is where it was: %s", clean(e.move.Problem)).ForTenant(id)
+			}
+			return nil
 		}
-		told = m
-		if err := tell(toMove(&m)); err != nil {
-			cancel(err) // nobody listens
+		if err := tell(toMove(&told)); err != nil {
+			return err
 		}
 	}
-	last, err := c.MoveTenant(ctx, id, to, each)
-	if err != nil {
-		return err
-	}
-	each(*last)
-	if last.Phase == deployment.Aborted {
-		return fault.New("tenant move", fault.Unavailable, "the move was aborted and the tenant is where it was: %s", clean(last.Problem)).ForTenant(id)
-	}
-	return nil
 }
 
 // GetMove describes the move that a tenant is in, or was in last.
