@@ -48,6 +48,9 @@ type Config struct {
 	// CertificateValid is how long a certificate is valid that this node
 	// signs. 0 is 90 days.
 	CertificateValid time.Duration
+	// AbandonAfter is how old the reservation of a tenant is that its shard
+	// knows nothing of before it is given up. 0 is 2 minutes.
+	AbandonAfter time.Duration
 	// MoveBytesPerSecond bounds what a move copies. 0 is 64 MiB.
 	MoveBytesPerSecond int64
 }
@@ -116,6 +119,9 @@ func Open(c Config) (*Node, error) {
 	}
 	if c.CertificateValid == 0 {
 		c.CertificateValid = pki.NodeValid
+	}
+	if c.AbandonAfter == 0 {
+		c.AbandonAfter = 2 * time.Minute
 	}
 	if c.MoveBytesPerSecond == 0 {
 		c.MoveBytesPerSecond = 64 << 20

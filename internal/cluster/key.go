@@ -200,8 +200,8 @@ func (n *Node) serveKeyGet(_ context.Context, from peer.Peer, c keyCall) (keyAns
 	return keyAnswer{wrapped}, err
 }
 
-// pullKeys has a replica that does not lead hold the keys of its tenants, and
-// no older ones.
+// pullKeys has a replica hold the keys of its tenants, and no older ones,
+// whatever it missed while it was away.
 func (h *host) pullKeys(ctx context.Context) error {
 	applied := h.shard.Status().Applied
 	if applied == h.keysAt {

@@ -31,10 +31,8 @@ func (h *host) run(ctx context.Context) {
 	defer duties.wait()
 	for {
 		term, leads := h.shard.Lead()
-		switch {
-		case !leads:
-			duties.once("keys", 5*time.Second, h.pullKeys)
-		default:
+		duties.once("keys", 5*time.Second, h.pullKeys)
+		if leads {
 			if began != term {
 				began = term
 				h.n.log.Info("this node leads a shard", "shard", h.id.String(), "term", term)

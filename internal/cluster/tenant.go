@@ -322,10 +322,8 @@ func (h *host) endCreating(id ident.TenantID) {
 
 const (
 	// finishAfter is how old a reservation is before its shard's leader
-	// finishes a creation that nobody works on, and abandonAfter before it
-	// gives up one that the shard knows nothing of.
-	finishAfter  = 5 * time.Second
-	abandonAfter = 2 * time.Minute
+	// finishes a creation that nobody works on.
+	finishAfter = 5 * time.Second
 )
 
 // sweeper remembers since when this leader has seen reservations.
@@ -399,7 +397,7 @@ func (h *host) sweep(ctx context.Context, t directory.Tenant) error {
 	if h.made(t) {
 		return h.activate(ctx, t)
 	}
-	if age < abandonAfter {
+	if age < h.n.c.AbandonAfter {
 		return nil
 	}
 	_, err := h.n.dir.Propose(ctx, directory.AbandonTenant{Tenant: t.ID, Epoch: t.Epoch})

@@ -345,3 +345,43 @@ func TestADrainedNodeHasNothingLeftAndCanBeRemoved(t *testing.T) {
 		return nil
 	})
 }
+
+func TestTheSmallerSideOfACutServesNothingAndTakesNothing(t *testing.T) {
+	d := deploy(t, "us-east", "us-east", "us-east")
+	d.shard("us-east")
+	d.tenant(d.nodes[0], 1, "us-east")
+	d.exec(1, "CREATE TABLE t (v)")
+	d.exec(1, "INSERT INTO t VALUES (1)")
+	alone := d.remove(d.leader(1))
+	was, err := alone.n.Tenant(ident.MustTenantID(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone.wire.Cut()
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := was.Exec(t.Context(), tenant.Request{}, "INSERT INTO t VALUES (666)", nil)
+		wrote <- err
+	}()
+	d.exec(1, "INSERT INTO t VALUES (2)") // the others go on
+	if r, err := was.Query(t.Context(), "SELECT count(*) FROM t", nil); err == nil {
+		if r.Next() {
+			t.Errorf("a node that is cut off answered %v", r.Value(0))
+		}
+		r.Close()
+	}
+	if err := <-wrote; err == nil {
+		t.Error("a node that is cut off acknowledged a write")
+	}
+	if err := alone.n.CreateTenant(t.Context(), tenant.Config{ID: ident.MustTenantID(9), Name: "nine", Region: region(t, "us-east")}); err == nil {
+		t.Error("a node that is cut off created a tenant")
+	}
+	alone.wire.Mend()
+	d.mu.Lock()
+	alone.hidden = false
+	d.mu.Unlock()
+	waitFor(t, "the one that was cut off to follow", 20*time.Second, func() error { return alone.n.Cluster().InContact() })
+	if got := d.count(1, "t"); got != 2 {
+		t.Fatalf("%d rows", got)
+	}
+}

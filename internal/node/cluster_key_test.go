@@ -192,4 +192,16 @@ func TestACreationThatWasInterruptedIsFinishedOrGivenUp(t *testing.T) {
 		t.Fatal("created under a context that had ended")
 	}
 	d.create(asked, c)
+	// One that nobody comes back for gives its id and name back.
+	lost := tenant.Config{ID: ident.MustTenantID(5), Name: "five", Region: region(t, "us-east")}
+	away := d.other(d.leader(1))
+	refused(t, away.n.CreateTenant(t.Context(), lost), fault.Misrouted)
+	waitFor(t, "the reservation to be given up", 30*time.Second, func() error {
+		if _, ok := away.n.Cluster().Directory().Tenant(lost.ID); ok {
+			return errors.New("it is there")
+		}
+		return nil
+	})
+	lost.ID = ident.MustTenantID(6)
+	d.create(away, lost)
 }

@@ -139,7 +139,7 @@ func (m *member) start() {
 	m.wire = newWire(l)
 	n, err := node.Open(m.d.t.Context(), node.Config{
 		Dir: m.dir, MasterKey: m.d.key, Logger: logger(m.d.t), ReserveBytes: -1, CheckpointInterval: time.Second,
-		Cluster: cluster.Config{Dial: m.wire.dial, Listener: m.wire},
+		Cluster: cluster.Config{Dial: m.wire.dial, Listener: m.wire, AbandonAfter: 7 * time.Second},
 	})
 	if err != nil {
 		m.d.t.Fatal(err)
