@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"encoding/binary"
 	"sync"
 
 	"kimberlite/internal/fault"
@@ -234,7 +235,7 @@ func (s *Shard) adopt(e *entry, st *TenantState) {
 // that lags, making one when there is none yet.
 func (s *Shard) ServeCheckpoint(ctx context.Context, atLeast uint64) (replication.Checkpoint, error) {
 	c, err := s.group.LastCheckpoint()
-	if err == nil && c.Index >= atLeast {
+	if err == nil && c.Index >= atLeast && s.hasAllOf(c) {
 		return c, nil
 	}
 	if err != nil && !fault.Is(err, fault.NotFound) {
@@ -244,6 +245,23 @@ func (s *Shard) ServeCheckpoint(ctx context.Context, atLeast uint64) (replicatio
 		return c, err
 	}
 	return s.group.LastCheckpoint()
+}
+
+// hasAllOf says whether all tenants of a checkpoint are still here. The log of
+// one that has moved away since cannot be had, and no copy with it be made.
+func (s *Shard) hasAllOf(c replication.Checkpoint) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, kv := range c.KVs {
+		if !IsTenantKey(kv.Key) {
+			continue
+		}
+		id, err := ident.NewTenantID(binary.BigEndian.Uint64(kv.Key[1:]))
+		if err == nil && s.tenants[id] == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Status returns what this replica knows of its shard.
