@@ -126,7 +126,7 @@ func TestSilentStrangersDoNotKeepNodesOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close() //nolint:revive // all of them at the end
+		defer c.Close() // all of them at the end
 	}
 	eventually(t, "some are refused at once, the others in time", func() bool {
 		r := m.Refusals()

@@ -17,10 +17,11 @@ import (
 )
 
 const (
-	// AuthorityValid and NodeValid are how long certificates are valid unless
-	// the caller says otherwise.
+	// AuthorityValid is how long an authority is valid unless the caller says
+	// otherwise.
 	AuthorityValid = 10 * 365 * 24 * time.Hour
-	NodeValid      = 90 * 24 * time.Hour
+	// NodeValid is the same of a node's certificate.
+	NodeValid = 90 * 24 * time.Hour
 	// leeway is how far the clocks of nodes may differ when a certificate is
 	// new.
 	leeway = 10 * time.Minute
