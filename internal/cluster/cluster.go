@@ -80,8 +80,10 @@ type Node struct {
 	creds   *credentials
 	dir     *directory.Directory
 	net     *peer.Network
-	callees map[string]callee // complete before the network serves
+	callees map[string]callee // complete before the network serves, as streamers are
 	parts   Parts
+
+	streamers map[string]streamer
 
 	certificateValid time.Duration
 	rotateMu         sync.Mutex // held while the authority's files change or are read
@@ -135,7 +137,7 @@ func Open(c Config) (*Node, error) {
 	}
 	n := &Node{
 		c: c, identity: id, addresses: id.Addresses.over(c.Addresses), fs: c.FS, data: c.Dir,
-		log: c.Logger.With("node", id.Node.String()), callees: map[string]callee{}, hosts: map[ident.ShardID]*host{},
+		log: c.Logger.With("node", id.Node.String()), callees: map[string]callee{}, streamers: map[string]streamer{}, hosts: map[ident.ShardID]*host{},
 		certificateValid: c.CertificateValid, poke: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -230,7 +232,7 @@ func (n *Node) Start(ctx context.Context, parts Parts) error {
 	l := n.c.Listener
 	if l == nil {
 		var err error
-		if l, err = net.Listen("tcp", n.addresses.Listen); err != nil {
+		if l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", n.addresses.Listen); err != nil {
 			return fault.Wrap("open", fault.Unavailable, err, "cannot listen for peers on %s", n.addresses.Listen)
 		}
 	}

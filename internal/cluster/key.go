@@ -210,7 +210,7 @@ func (h *host) pullKeys(ctx context.Context) error {
 	var last error
 	for _, st := range h.shard.Tenants() {
 		if ctx.Err() != nil {
-			return nil
+			return fault.OfContext("keys", ctx)
 		}
 		env, err := keyring.DecodeEnvelope(st.Envelope)
 		if err != nil {

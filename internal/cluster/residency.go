@@ -3,12 +3,15 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"kimberlite/internal/directory"
+	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/peer"
 )
@@ -88,9 +91,9 @@ func (n *Node) scan() ([]holding, error) {
 		}
 		return h
 	}
-	shards, err := n.fs.ReadDir(filepath.Join(n.data, "shards"))
+	shards, err := n.names(filepath.Join(n.data, "shards"))
 	if err != nil {
-		shards = nil // a node without shards yet
+		return nil, err
 	}
 	for _, name := range shards {
 		s, err := ident.ParseShardID(name)
@@ -99,13 +102,19 @@ func (n *Node) scan() ([]holding, error) {
 		}
 		for _, kind := range []string{"tenants", "released"} {
 			root := filepath.Join(n.shardDir(s), kind)
-			names, _ := n.fs.ReadDir(root) // gone meanwhile
+			names, err := n.names(root)
+			if err != nil {
+				return nil, err
+			}
 			for _, name := range names {
 				t, ok := tenantOf(name)
 				if !ok {
 					continue
 				}
-				total, log := n.sizeOf(filepath.Join(root, name), false)
+				total, log, err := n.sizeOf(filepath.Join(root, name), false)
+				if err != nil {
+					return nil, err
+				}
 				h := at(t, s)
 				h.Bytes += total
 				h.Log += log
@@ -152,20 +161,35 @@ func tenantOf(name string) (ident.TenantID, bool) {
 	return t, err == nil
 }
 
+// names returns what is in a directory, nothing when it is not there. What
+// cannot be read is an error: it could hold anything.
+func (n *Node) names(dir string) ([]string, error) {
+	names, err := n.fs.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Wrap("residency", fault.Unavailable, err, "cannot read %s", dir)
+	}
+	return names, nil
+}
+
 // sizeOf returns the bytes of all files below a directory, and of those below
 // one called log.
-func (n *Node) sizeOf(dir string, inLog bool) (total, log int64) {
-	names, err := n.fs.ReadDir(dir)
+func (n *Node) sizeOf(dir string, inLog bool) (total, log int64, err error) {
+	names, err := n.names(dir)
 	if err != nil {
-		return 0, 0 // gone meanwhile
+		return 0, 0, err
 	}
 	for _, name := range names {
 		path := filepath.Join(dir, name)
 		info, err := n.fs.Stat(path)
 		switch {
+		case errors.Is(err, fs.ErrNotExist): // gone meanwhile
 		case err != nil:
+			return 0, 0, fault.Wrap("residency", fault.Unavailable, err, "cannot see %s", path)
 		case info.IsDir():
-			t, l := n.sizeOf(path, inLog || name == "log")
+			t, l, err := n.sizeOf(path, inLog || name == "log")
+			if err != nil {
+				return 0, 0, err
+			}
 			total, log = total+t, log+l
 		default:
 			total += info.Size()
@@ -174,7 +198,7 @@ func (n *Node) sizeOf(dir string, inLog bool) (total, log int64) {
 			}
 		}
 	}
-	return total, log
+	return total, log, nil
 }
 
 // Residency asks every node which tenants' bytes it holds. No ids are all

@@ -74,9 +74,13 @@ func (n *Node) replicaFor(from peer.Peer, id ident.ShardID) (*host, error) {
 	return h, nil
 }
 
+// streamer answers one kind of call with a stream.
+type streamer func(ctx context.Context, from peer.Peer, body []byte, w io.Writer) error
+
 // stream makes f write the answer of calls by a name, of any length. An error
 // before the first byte is answered as one; a later one cuts the answer.
-func (n *Node) stream(name string, f func(ctx context.Context, from peer.Peer, body []byte, w io.Writer) error) {
+func (n *Node) stream(name string, f streamer) {
+	n.streamers[name] = f
 	n.net.Handle("POST /cluster/"+name, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from, ok := peer.From(r.Context())
 		if !ok {
@@ -112,11 +116,19 @@ func (f *firstWrite) Write(b []byte) (int, error) {
 	return f.w.Write(b)
 }
 
-// open calls a node for a stream.
+// open calls a node for a stream, or this one without the network: the leader
+// of two shards may move a tenant from one to the other.
 func (n *Node) open(ctx context.Context, to ident.NodeID, name string, in any) (io.ReadCloser, error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, fault.Wrap(name, fault.Internal, err, "the call cannot be encoded")
+	}
+	if to == n.identity.Node {
+		r, w := io.Pipe()
+		go func() { // ends with the stream, or when the reader closes it
+			_ = w.CloseWithError(n.streamers[name](ctx, n.asPeer(), body, w)) // always nil
+		}()
+		return r, nil
 	}
 	rq, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://node/cluster/"+name, bytes.NewReader(body))
 	if err != nil {

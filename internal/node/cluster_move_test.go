@@ -87,6 +87,25 @@ func TestATenantMovesWhileItIsWrittenTo(t *testing.T) {
 	d.chain(1)
 }
 
+func TestANodeThatLeadsBothShardsMovesATenantBetweenThem(t *testing.T) {
+	d := deploy(t, "us-east")
+	from := d.shard("us-east")
+	d.tenant(d.nodes[0], 1, "us-east")
+	to := d.shard("us-east")
+	d.exec(1, "CREATE TABLE t (v)")
+	l := d.load(1)
+	l.more(50)
+	for _, s := range []ident.ShardID{to, from} {
+		if m := d.move(1, s); m.Attempts != 1 {
+			t.Errorf("it took %d attempts: %+v", m.Attempts, m)
+		}
+		l.more(10)
+	}
+	l.whole()
+	d.onlyIn(1, from)
+	d.chain(1)
+}
+
 // state returns a tenant's state as its leader has it.
 func (d *deployment) state(id uint64) (st shard.TenantState) {
 	d.t.Helper()
