@@ -27,7 +27,6 @@ type network struct {
 	links map[[2]int]*faults // from, to
 	// changed is closed when a fault is put in or taken away.
 	changed chan struct{}
-	stopped bool
 }
 
 // faults are those of one direction of a link. Bytes that are cut off are
