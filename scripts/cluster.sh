@@ -10,16 +10,15 @@
 #   scripts/cluster.sh pid N      print node N's process id, for kill -9
 #   scripts/cluster.sh env        print what a shell needs to talk to it
 #
-# KIMBERLITE_CLUSTER_DIR is where its data is (./cluster-data), and
-# KIMBERLITE_CLUSTER_PORT the port that the nodes' are counted from (7500):
-# node N has PORT+10N for its peers, +1 for PostgreSQL, +2 for the RPC and +3
-# for health and metrics.
+# CLUSTER_DIR is where its data is (./cluster-data), and CLUSTER_PORT the port
+# that the nodes' are counted from (7500): node N has PORT+10N for its peers, +1
+# for PostgreSQL, +2 for the RPC and +3 for health and metrics.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-dir=${KIMBERLITE_CLUSTER_DIR:-./cluster-data}
+dir=${CLUSTER_DIR:-./cluster-data}
 case $dir in /*) ;; *) dir=$PWD/${dir#./} ;; esac
-base=${KIMBERLITE_CLUSTER_PORT:-7500}
+base=${CLUSTER_PORT:-7500}
 bin=${KIMBERLITE_BIN:-$PWD/kimberlite}
 nodes=6 # 1 to 3 in us-east, 4 to 6 in eu-west
 shards=2 # in each region

@@ -7,6 +7,7 @@ import (
 
 	"kimberlite"
 	"kimberlite/internal/fault"
+	"kimberlite/internal/server"
 )
 
 // backend is what verbs act on: a data directory, or a server. Each verb takes
@@ -39,6 +40,9 @@ func (a *app) withBackend(ctx context.Context, mustExist bool, fn func(b backend
 	}
 	if on.server != "" {
 		return withServer(on, fn)
+	}
+	if server.IsMember(on.data) {
+		return fault.New("open", fault.Unsupported, "%s is the data directory of a cluster's node, and its tenants are the cluster's: start it with serve, and name a node with --server", on.data)
 	}
 	db, err := kimberlite.OpenContext(ctx, on.data, a.options(mustExist))
 	if err != nil {

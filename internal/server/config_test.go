@@ -162,7 +162,7 @@ func TestErrorsOfTheConfigurationNameTheKeyTheLineAndTheFix(t *testing.T) {
 		{plain + "[cluster]\nadvertise_rpc = \"https://db:7443\"\n", nil, []string{"cluster.advertise_rpc"}},
 		{plain + "[cluster]\nzone = \"rack 1\"\n", nil, []string{"cluster.zone", "1 to 63"}},
 		{plain + "[cluster]\nmove_rate = \"1 furlong\"\n", nil, []string{"cluster.move_rate", "64KiB to 100GiB"}},
-		{plain, []string{"KIMBERLITE_CLUSTER_DIR=x"}, []string{"KIMBERLITE_CLUSTER_DIR names no key"}},
+		{plain, []string{"KIMBERLITE_CLUSTER_DIRECTORY=x"}, []string{"KIMBERLITE_CLUSTER_DIRECTORY names no key"}},
 		{plain, []string{"KIMBERLITE_PG_ADR=x"}, []string{"KIMBERLITE_PG_ADR names no key"}},
 		{plain, []string{"KIMBERLITE_PG_MAX_CONNECTIONS=0"}, []string{"KIMBERLITE_PG_MAX_CONNECTIONS", "1 to 100000"}},
 		{plain, []string{"KIMBERLITE_PG_IDLE_TIMEOUT=soon"}, []string{"KIMBERLITE_PG_IDLE_TIMEOUT", "pg.idle_timeout", "duration"}},
