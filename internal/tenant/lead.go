@@ -92,6 +92,15 @@ func (s *slot) acquireRead(ctx context.Context, maxLag time.Duration) (*Runtime,
 	}
 }
 
+// gone is the error for a tenant that was here and that the shard knows no
+// more: in a shard of several it has moved away.
+func (m *Manager) gone(id ident.TenantID, err error) error {
+	if !m.replicated || !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return fault.Wrap("open", fault.Misrouted, err, "tenant %s has moved away; nothing was done: try again", id).ForTenant(id)
+}
+
 // readable says whether the shard serves reads of the tenant.
 func (s *slot) readable() error {
 	st, err := s.m.o.Shard.Tenant(s.id)
@@ -222,6 +231,8 @@ func (rt *Runtime) restart(ctx context.Context, term uint64) error {
 	st, err := rt.m.o.Shard.Tenant(rt.id)
 	if err == nil {
 		err = rt.m.openable(&st, term)
+	} else {
+		err = rt.m.gone(rt.id, err)
 	}
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ const projectionFile = "projection.db"
 func (m *Manager) openRuntime(ctx context.Context, s *slot, term uint64) (*Runtime, error) {
 	st, err := m.o.Shard.Tenant(s.id)
 	if err != nil {
-		return nil, err
+		return nil, m.gone(s.id, err)
 	}
 	if err := m.openable(&st, term); err != nil {
 		return nil, err
