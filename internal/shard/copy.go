@@ -17,6 +17,7 @@ import (
 // a log is read for one.
 const (
 	copyBuffer = 256 << 10
+	copySync   = 16 << 20 // bytes of a copy that a crash can lose
 	serveBytes = 1 << 20
 )
 
@@ -98,6 +99,7 @@ func (s *Shard) receive(ctx context.Context, node ident.NodeID, log *tenantlog.L
 	defer func() { _ = stream.Close() }() // only read from
 	in := bufio.NewReaderSize(stream, copyBuffer)
 	var buf []byte
+	unsynced := 0
 	for at.Next.Before(r.To) {
 		if buf, err = readRecord(in, buf); err != nil {
 			return at, fault.Wrap("fetch", fault.Unavailable, err, "the copy of the log of tenant %s broke off at record %s of %s", r.Tenant, at.Next, r.To).ForTenant(r.Tenant)
@@ -109,6 +111,12 @@ func (s *Shard) receive(ctx context.Context, node ident.NodeID, log *tenantlog.L
 			return at, err
 		}
 		s.copying.change(func(p *FetchProgress) { p.Bytes += int64(len(buf)) })
+		if unsynced += len(buf); unsynced >= copySync {
+			unsynced = 0
+			if err := log.Sync(); err != nil {
+				return at, err
+			}
+		}
 		if err := s.copying.wait(ctx, len(buf)); err != nil {
 			return at, err
 		}

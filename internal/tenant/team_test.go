@@ -69,7 +69,7 @@ type replica struct {
 
 func (r *replica) close() error { return errors.Join(r.Manager.Close(ctx), r.Shard.Close()) }
 
-const testTick = 5 * time.Millisecond
+const testTick = 10 * time.Millisecond
 
 func newTeam(t *testing.T, nodes int) *team {
 	t.Helper()
@@ -394,6 +394,27 @@ func retried(err error) bool {
 	return false
 }
 
+// number returns the number that a query answers, from the leader.
+func (m *team) number(shardID uint64, id ident.TenantID, sql string) (n int64) {
+	m.t.Helper()
+	err := m.do(shardID, id, func(h *tenant.Tenant) error {
+		rows, err := h.Query(ctx, sql, nil)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		if !rows.Next() {
+			return rows.Err()
+		}
+		n = rows.Int64(0)
+		return nil
+	})
+	if err != nil {
+		m.t.Error(err)
+	}
+	return n
+}
+
 // do runs something on the leader until it is not to be retried.
 func (m *team) do(shardID uint64, id ident.TenantID, fn func(*tenant.Tenant) error) error {
 	m.t.Helper()
@@ -472,11 +493,8 @@ func (m *team) agree(shardID uint64, ids ...ident.TenantID) {
 	for _, id := range ids {
 		want := chain(m.t, lead, id)
 		state, _ := lead.Shard.Tenant(id)
-		leading, err := lead.Manager.Tenant(id)
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		sum, err := leading.TableHash(ctx)
+		var sum [32]byte
+		err := m.do(shardID, id, func(h *tenant.Tenant) (err error) { sum, err = h.TableHash(ctx); return err })
 		if err != nil {
 			m.t.Fatal(err)
 		}
@@ -489,13 +507,19 @@ func (m *team) agree(shardID uint64, ids ...ident.TenantID) {
 			if got := chain(m.t, r, id); !bytes.Equal(got, want) {
 				m.t.Fatalf("tenant %s: the chain on node %s is another one", id, h.node)
 			}
-			handle, err := r.Manager.Tenant(id)
-			if err != nil {
-				m.t.Fatal(err)
-			}
-			got, err := handle.Stale(patience).TableHash(ctx)
-			if err != nil || got != sum {
-				m.t.Fatalf("tenant %s: the tables on node %s differ, %v", id, h.node, err)
+			var got [32]byte
+			m.eventually("the tables of a replica", func() bool {
+				handle, err := r.Manager.Tenant(id)
+				if err == nil {
+					got, err = handle.Stale(patience).TableHash(ctx)
+				}
+				if err != nil && !retried(err) {
+					m.t.Fatal(err)
+				}
+				return err == nil
+			})
+			if got != sum {
+				m.t.Fatalf("tenant %s: the tables on node %s differ", id, h.node)
 			}
 		}
 	}
