@@ -33,6 +33,7 @@ func (s *Shard) Checkpoint(ctx context.Context) error {
 	err := s.syncAll(ctx, c.entries, c.states)
 	if err == nil && len(c.gone) > 0 {
 		err = s.removeReleased()
+		s.swept = false // who still had one open may have made its directory again
 	}
 	if err == nil {
 		err = s.save(c)

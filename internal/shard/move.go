@@ -441,9 +441,10 @@ func (s *Shard) removeReleased() error {
 	return nil
 }
 
-// sweep removes the directories of tenants that are not the shard's, which a
-// crash between a copied checkpoint and the removal has left. It runs once,
-// when all that was applied before is applied again.
+// sweep removes the directories of tenants that are not the shard's: what a
+// crash between a copied checkpoint and the removal has left, or somebody who
+// had a released tenant open. It runs once all that was applied before is
+// applied again, and after each checkpoint that released a tenant.
 func (s *Shard) sweep() error {
 	if s.swept || !s.replicated || !s.Replayed() {
 		return nil

@@ -64,6 +64,12 @@ func (m *Manager) headable(id ident.TenantID) bool {
 	return err == nil && st.Readable("head") == nil
 }
 
+// has says whether the tenant is still the shard's.
+func (m *Manager) has(id ident.TenantID) bool {
+	_, err := m.o.Shard.Tenant(id)
+	return err == nil
+}
+
 // acquireRead returns the open tenant for a read that sees all that was
 // acknowledged before, or, with maxLag, all up to that long ago.
 func (s *slot) acquireRead(ctx context.Context, maxLag time.Duration) (*Runtime, error) {

@@ -335,11 +335,15 @@ func (rt *Runtime) maybeFlush() {
 func (rt *Runtime) close() error {
 	rt.flushes.Wait()
 	rt.watch.close()
+	gone := rt.m.replicated && !rt.m.has(rt.id)
 	err := rt.db.Close()
-	if !rt.broken.Load() && rt.store.Dirty() > 0 {
+	if !rt.broken.Load() && !gone && rt.store.Dirty() > 0 {
 		err = errors.Join(err, rt.store.Flush())
 	}
 	err = errors.Join(err, rt.store.Close(), rt.writeHead())
+	if gone {
+		err = nil // its files went before it
+	}
 	if rt.discard.Load() {
 		err = errors.Join(err, pagestore.Remove(rt.m.o.FS, rt.projectionPath()))
 	}
