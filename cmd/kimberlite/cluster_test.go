@@ -235,3 +235,41 @@ func TestNodesJoinAClusterAreDrainedAndRemoved(t *testing.T) {
 	}
 	p.failure(p.run("node", "drain", "3"), 1, "removed")
 }
+
+// TestOperatorsAreTheDeploymentsAndNotANodes makes one on one node, uses it on
+// another, and revokes it there.
+func TestOperatorsAreTheDeploymentsAndNotANodes(t *testing.T) {
+	t.Parallel()
+	p, first := newCluster(t)
+	second := p.join("node-2")
+	secret := strings.TrimSpace(p.must("credential", "create", "--operator", "--name", "ops"))
+	on := func(n *member) string {
+		return "kimberlite node list --server https://" + n.rpc + " --token " + secret + " >out 2>&1"
+	}
+	p.until(on(first))
+	p.until(on(second))
+	// The two change at once what is one document.
+	p.must("credential", "create", "--operator", "--name", "a", "--server", "https://"+first.rpc)
+	p.must("credential", "create", "--operator", "--name", "b", "--server", "https://"+second.rpc)
+	p.must("credential", "revoke", "--operator", "--name", "ops", "--server", "https://"+second.rpc)
+	p.until("! " + on(first))
+	if text, err := os.ReadFile(filepath.Join(p.dir, "out")); err != nil || !strings.Contains(string(text), "login") {
+		t.Errorf("refused for another reason: %s %v", text, err)
+	}
+	for _, n := range []*member{first, second} {
+		list := p.must("credential", "list", "--operator", "--server", "https://"+n.rpc)
+		for _, want := range []string{"admin", "ops", "revoked", "\n"} {
+			if !strings.Contains(list, want) {
+				t.Errorf("on %s there is no %q:\n%s", n.dir, want, list)
+			}
+		}
+		if strings.Count(list, "\n") != 5 {
+			t.Errorf("not four operators on %s:\n%s", n.dir, list)
+		}
+	}
+	p.failure(p.run("credential", "create", "--operator", "--name", "b", "--server", "https://"+first.rpc), 4, "already")
+	// What the first start put into the directory is not left behind.
+	if _, err := os.Stat(filepath.Join(first.dir, "cluster/operators.json")); err == nil {
+		t.Error("the first operator's file is still there")
+	}
+}
