@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,7 +69,7 @@ func TestAMoveIsToldOfUntilItsEndAndWhileNothingChanges(t *testing.T) {
 		// Whoever does not listen any more ends the telling and not the move.
 		gone := fault.New("rpc", fault.Canceled, "gone")
 		c = &moving{takes: time.Hour, tells: []deployment.Move{at(deployment.Copying, 1), at(deployment.Copying, 2)}}
-		if err := follow(t.Context(), c, id, to, func(*v1.Move) error { return gone }); err != error(gone) { //nolint:errorlint // the same
+		if err := follow(t.Context(), c, id, to, func(*v1.Move) error { return gone }); !errors.Is(err, gone) {
 			t.Errorf("nobody listens: %v", err)
 		}
 	})
