@@ -132,7 +132,7 @@ func (s *Shard) syncOne(ctx context.Context, e *entry, at tenantlog.Position) er
 		// What its files hold was synced when they were closed; what they
 		// lack stays in the replicated log.
 		e.mu.Unlock()
-		return nil //nolint:nilerr // the damage is the tenant's own matter
+		return nil
 	}
 	log := e.log
 	if log != nil {

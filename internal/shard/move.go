@@ -52,19 +52,19 @@ func (p Phase) String() string {
 }
 
 // refusal is why a tenant cannot be written to or changed here, or nil.
-func (st *TenantState) refusal(op string) error {
-	if st.Phase == Serving {
+func (s *TenantState) refusal(op string) error {
+	if s.Phase == Serving {
 		return nil
 	}
-	return fault.New(op, fault.Misrouted, "tenant %s is moving to another shard, or has moved; nothing was done: try again", st.ID).ForTenant(st.ID)
+	return fault.New(op, fault.Misrouted, "tenant %s is moving to another shard, or has moved; nothing was done: try again", s.ID).ForTenant(s.ID)
 }
 
 // Readable returns why a tenant in this state cannot be read here, or nil.
-func (st *TenantState) Readable(op string) error {
-	if st.Phase == Fenced {
+func (s *TenantState) Readable(op string) error {
+	if s.Phase == Fenced {
 		return nil
 	}
-	return st.refusal(op)
+	return s.refusal(op)
 }
 
 // moveCommand is the body of phase and release commands.

@@ -90,17 +90,20 @@ func (m *mover) move(from, to, epoch uint64) bool {
 	}
 	return m.step("retire", from, func(r *replica) error {
 		err := r.Retire(ctx, m.id, epoch)
-		if _, gone := r.Shard.Tenant(m.id); gone != nil {
-			return nil
+		if _, gone := r.Shard.Tenant(m.id); fault.Is(gone, fault.NotFound) {
+			err = nil
 		}
 		return err
 	}) && m.step("activate", to, func(target *replica) error {
 		source, _ := m.leader(from)
 		final, err := source.Shard.Tenant(m.id)
-		if err != nil {
-			return nil // released, so that it was activated
+		if err == nil {
+			err = target.Activate(ctx, final, epoch)
 		}
-		return target.Activate(ctx, final, epoch)
+		if fault.Is(err, fault.NotFound) {
+			err = nil // released, so that it was activated
+		}
+		return err
 	}) && m.step("release", from, func(r *replica) error { return r.Release(ctx, m.id, epoch) })
 }
 

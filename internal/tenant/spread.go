@@ -8,6 +8,7 @@ import (
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
 	"kimberlite/internal/keyring"
+	"kimberlite/internal/shard"
 )
 
 // KeySpread takes wrapped KEKs to the other replicas of a tenant's shard,
@@ -119,8 +120,8 @@ func (m *Manager) headKeys(ctx context.Context, id ident.TenantID, env keyring.E
 
 // SettleKeys destroys what interrupted changes of keys have left of this
 // shard's tenants: wrapped KEKs that no envelope names. The leader does it once
-// in a term, and knows that no envelope is on its way; elsewhere only those
-// older than the envelope's are destroyed.
+// in a term, and knows that no envelope is on its way; elsewhere, and of a tenant
+// that moves, only those older than the envelope's are destroyed.
 func (m *Manager) SettleKeys(ctx context.Context) error {
 	_, leads := m.o.Shard.Lead()
 	var errs []error
@@ -145,6 +146,16 @@ func (m *Manager) settleKeys(ctx context.Context, id ident.TenantID, leads bool)
 	}
 	s.keyMu.Lock() // no rotation is under way here
 	defer s.keyMu.Unlock()
+	// What is there is listed first, and only then is it made sure that this
+	// shard serves the tenant: the ring is the whole node's, and a KEK that
+	// another shard's envelope names must not look like one that nothing names
+	// while the tenant moves.
+	have := m.o.Ring.Generations(id)
+	if leads {
+		if err := m.o.Shard.ReadIndex(ctx); err != nil {
+			return err
+		}
+	}
 	st, err := m.o.Shard.Tenant(id)
 	if err != nil {
 		return err
@@ -156,13 +167,14 @@ func (m *Manager) settleKeys(ctx context.Context, id ident.TenantID, leads bool)
 	if _, err := m.o.Ring.Get(id, env.KEK); err != nil {
 		return err // nothing is destroyed while the one that counts is not there
 	}
+	leads = leads && st.Phase == shard.Serving
 	var errs []error
-	for _, g := range m.o.Ring.Generations(id) {
+	for _, g := range have {
 		switch {
-		case g.Uint32() < env.KEK.Uint32() && !leads:
-			errs = append(errs, m.o.Ring.Destroy(id, g))
 		case g != env.KEK && leads:
 			errs = append(errs, m.destroyKEK(ctx, id, g))
+		case g.Uint32() < env.KEK.Uint32():
+			errs = append(errs, m.o.Ring.Destroy(id, g))
 		}
 	}
 	return errors.Join(errs...)
