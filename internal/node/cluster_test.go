@@ -218,10 +218,12 @@ func (d *deployment) drop(m *member) {
 	d.nodes = slices.DeleteFunc(d.nodes, func(o *member) bool { return o == m })
 }
 
-// numbered returns the node with an id.
+// numbered returns the node with an id that clients may ask.
 func (d *deployment) numbered(id ident.NodeID) *member {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, m := range d.nodes {
-		if m.n != nil && m.id() == id {
+		if m.n != nil && !m.hidden && m.id() == id {
 			return m
 		}
 	}
