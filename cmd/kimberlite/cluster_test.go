@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"kimberlite/client"
+	"kimberlite/internal/deployment"
 )
 
 // member is a cluster's node that runs, with its own data directory.
@@ -271,5 +275,25 @@ func TestOperatorsAreTheDeploymentsAndNotANodes(t *testing.T) {
 	// What the first start put into the directory is not left behind.
 	if _, err := os.Stat(filepath.Join(first.dir, "cluster/operators.json")); err == nil {
 		t.Error("the first operator's file is still there")
+	}
+}
+
+func TestAMoveSaysWhatItWaitsForAndNotWhatItOvercame(t *testing.T) {
+	t.Parallel()
+	var told bytes.Buffer
+	tell := (&app{stderr: &told}).moveTeller()
+	m := client.Move{Tenant: client.MustTenantID(7), Phase: deployment.Copying}
+	tell(m)
+	m.Phase, m.Problem = deployment.Releasing, "node 1 does not answer"
+	tell(m)
+	tell(m)
+	m.Phase = deployment.Done
+	tell(m)
+	const want = "tenant 7: copying\ntenant 7: releasing, and waits: node 1 does not answer\ntenant 7: releasing\n"
+	if told.String() != want {
+		t.Errorf("told\n%swant\n%s", told.String(), want)
+	}
+	if text := moveText(&m) + documentMove(&m).Problem; strings.Contains(text, "node 1") {
+		t.Errorf("done: %s", text)
 	}
 }

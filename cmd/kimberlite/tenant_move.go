@@ -30,9 +30,13 @@ type moveDocument struct {
 }
 
 func documentMove(m *client.Move) moveDocument {
+	problem := m.Problem
+	if m.Phase == deployment.Done {
+		problem = "" // it was overcome
+	}
 	return moveDocument{
 		Tenant: m.Tenant.Uint64(), From: m.From.Uint64(), To: m.To.Uint64(), Phase: m.Phase, CopiedBytes: m.Copied, TotalBytes: m.Total,
-		Began: stampOrNull(m.Began), Ended: stampOrNull(m.Ended), FencedMS: float64(m.Fenced) / float64(time.Millisecond), Problem: m.Problem,
+		Began: stampOrNull(m.Began), Ended: stampOrNull(m.Ended), FencedMS: float64(m.Fenced) / float64(time.Millisecond), Problem: problem,
 	}
 }
 
@@ -102,6 +106,9 @@ func (a *app) moveTeller() func(client.Move) {
 		if a.global.json {
 			return
 		}
+		if m.Problem != "" && m.Problem != last.Problem && !deployment.Ended(m.Phase) {
+			fmt.Fprintf(a.stderr, "tenant %s: %s, and waits: %s\n", m.Tenant, m.Phase, printable(m.Problem))
+		}
 		if m.Tenant != last.Tenant || m.Phase != last.Phase {
 			if bar != nil {
 				bar.done()
@@ -130,7 +137,7 @@ func moveText(m *client.Move) string {
 	if !m.Ended.IsZero() {
 		text += fmt.Sprintf(" in %s, writes waited %s", m.Ended.Sub(m.Began).Round(time.Millisecond), m.Fenced.Round(time.Millisecond))
 	}
-	if m.Problem != "" {
+	if m.Problem != "" && m.Phase != deployment.Done {
 		text += ": " + printable(m.Problem)
 	}
 	return text
