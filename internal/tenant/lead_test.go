@@ -9,6 +9,8 @@ import (
 
 	"kimberlite/internal/fault"
 	"kimberlite/internal/ident"
+	"kimberlite/internal/quota"
+	"kimberlite/internal/shard"
 	"kimberlite/internal/tenant"
 )
 
@@ -159,4 +161,42 @@ func TestAFollowerAnswersBoundedStaleReadsAndNoOthers(t *testing.T) {
 		m.isolate(h.node.Uint64(), false)
 	}
 	_ = lead
+}
+
+func TestLimitsComeAlongWithTheLead(t *testing.T) {
+	m := newTeam(t, 3)
+	m.form(1)
+	id := m.create(1, 1)
+	next := m.follower(1).shards[1]
+	// The next leader has had the tenant open already, under the old limits.
+	handle, err := next.Manager.Tenant(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.eventually("a follower's answer", func() bool {
+		_, err := handle.Stale(patience).TableHash(ctx)
+		if err != nil && !retried(err) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	lead, _ := m.leader(1)
+	if err := lead.Set(ctx, id, shard.Change{Limits: &quota.Limits{MaxLogBytes: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	m.eventually("the lead", func() bool {
+		lead, _ := m.leader(1)
+		if lead == next {
+			return true
+		}
+		_ = lead.TransferLead(ctx, next.Status().Self.ID)
+		return false
+	})
+	err = m.do(1, id, func(h *tenant.Tenant) error {
+		_, err := h.Exec(ctx, tenant.Request{}, `INSERT INTO x VALUES (1, 'too much')`, nil)
+		return err
+	})
+	if !fault.Is(err, fault.QuotaExceeded) {
+		t.Errorf("a write beyond the limits: %v, want QuotaExceeded", err)
+	}
 }
