@@ -200,3 +200,27 @@ func TestLimitsComeAlongWithTheLead(t *testing.T) {
 		t.Errorf("a write beyond the limits: %v, want QuotaExceeded", err)
 	}
 }
+
+func TestFollowersKeepProjectionsOfWhatIsWritten(t *testing.T) {
+	m := newTeam(t, 3)
+	m.form(1)
+	id := m.create(1, 1)
+	m.fill(1, id, 50, 1)
+	lead, _ := m.leader(1)
+	for _, h := range m.all() {
+		r := h.shards[1]
+		if r.Manager == lead.Manager {
+			continue
+		}
+		m.eventually("a projection on a follower, unasked", func() bool { return r.OpenTenants() == 1 })
+		// Its file is there when the tenant closes, so that a takeover starts
+		// from it.
+		m.eventually("a follower's projection on its disk", func() bool {
+			if closed, err := r.CloseTenant(id); err != nil || !closed {
+				return false
+			}
+			u, err := r.Usage(id)
+			return err == nil && u.ProjectionBytes > 50<<10
+		})
+	}
+}
